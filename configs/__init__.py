@@ -1,0 +1,1 @@
+"""Settings that ship with the package: MONAI bundle configs and training recipes."""

@@ -1,0 +1,40 @@
+"""Networks: the table of architectures, building them by name, and their weights.
+
+Importing this package loads neither torch nor a network; using it does.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from finevox.networks.architectures import ARCHITECTURES, ArchSpec, architecture
+    from finevox.networks.build import Network, create
+    from finevox.networks.checkpoint import load, save
+    from finevox.networks.ensemble import SelfEnsemble
+    from finevox.networks.shipped import Shipped, find_shipped, shipped
+else:
+    __getattr__, __dir__, _ = lazy_loader.attach(
+        __name__,
+        submod_attrs={
+            "architectures": ["ARCHITECTURES", "ArchSpec", "architecture"],
+            "build": ["Network", "create"],
+            "checkpoint": ["load", "save"],
+            "ensemble": ["SelfEnsemble"],
+            "shipped": ["Shipped", "find_shipped", "shipped"],
+        },
+    )
+
+__all__ = [
+    "ARCHITECTURES",
+    "ArchSpec",
+    "Network",
+    "SelfEnsemble",
+    "Shipped",
+    "architecture",
+    "create",
+    "find_shipped",
+    "load",
+    "save",
+    "shipped",
+]

@@ -1,0 +1,111 @@
+"""Weights in files: safetensors with a record of what they are, and other people's checkpoints.
+
+Files with a record (:mod:`finevox.networks.record`) say what they hold; others are recognised
+by their keys (:mod:`finevox.networks.recognise`). Nothing but tensors is ever read from a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+
+from finevox.errors import CheckpointError, InputError
+from finevox.networks.build import Network, create
+from finevox.networks.recognise import recognise
+from finevox.networks.record import METADATA_KEY, checked, read_record
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
+
+
+def save(network: Network, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write the weights and their record; architecture and settings come from the network.
+
+    Raises
+    ------
+    CheckpointError
+        If the record lacks one of its required entries.
+    """
+    own = {"architecture": network.spec.name, "settings": network.settings}
+    record = checked({**own, **metadata}, path)
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    save_file(state, path, {METADATA_KEY: json.dumps(record)})
+
+
+def load(path: str | Path, name: str | None = None, **settings: Any) -> Network:
+    """Build the network that a file holds and load its weights, in eval mode.
+
+    Parameters
+    ----------
+    path
+        A ``.safetensors`` file, or a PyTorch one of which only tensors are read.
+    name
+        The architecture, where the file does not tell or to make sure of it.
+    settings
+        Settings that the file's keys cannot tell.
+
+    Returns
+    -------
+    Network
+        With ``.spec``, ``.settings``, ``.record`` (empty for foreign files) and ``.sha256``.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is not recognised, or does not fit.
+    """
+    path = Path(path)
+    state, metadata = read(path)
+    if metadata:
+        found, own = metadata["architecture"], dict(metadata["settings"])
+    else:
+        found, own = recognise(state, path)
+    if name is not None and name != found:
+        raise CheckpointError(f"{path}: these are weights of {found!r}, not of {name!r}")
+    try:
+        network = create(found, **{**own, **settings})
+        network.load_state_dict(state, strict=True)
+    except (RuntimeError, InputError) as error:
+        first = str(error).strip().splitlines()[-1].strip()
+        raise CheckpointError(
+            f"{path}: the weights do not fit network {found!r}: {first}"
+        ) from error
+    network.record = metadata
+    network.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return network.eval()
+
+
+def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors of a file, and its finevox record, empty if it has none."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file of weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path), read_record(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise CheckpointError(
+            f"{path}: not a file of weights, or one that holds more than tensors "
+            f"({type(error).__name__}); save the state dict alone, best as safetensors"
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
+        raise CheckpointError(f"{path}: holds no state dict; save model.state_dict()")
+    return {key.removeprefix("module."): value for key, value in content.items()}, {}

@@ -1,0 +1,50 @@
+"""ESPCN: three convolutions on the low-resolution image, then a pixel shuffle.
+
+W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+Convolutional Neural Network", CVPR 2016, doi:10.1109/CVPR.2016.207. State-dict keys as in
+yjn870/ESPCN-pytorch. The 3-D form has 3-D kernels of the same widths.
+
+Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial))``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple
+from finevox.networks.build import Network
+
+
+class ESPCN(Network):
+    """ESPCN with tanh activations (paper, section 3.2)."""
+
+    def __init__(self, spatial_dims: int = 2, scale: Scale = 2, in_channels: int = 1) -> None:
+        super().__init__()
+        factors = scale_tuple(scale, spatial_dims)
+        self.halo = 2 + 1 + 1
+        self.first_part = nn.Sequential(
+            conv(spatial_dims, in_channels, 64, 5),
+            nn.Tanh(),
+            conv(spatial_dims, 64, 32),
+            nn.Tanh(),
+        )
+        self.last_part = nn.Sequential(
+            conv(spatial_dims, 32, in_channels * math.prod(factors)), PixelShuffle(factors)
+        )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He-like start from the output side; the last layer starts near zero."""
+        for part, last in ((self.first_part, False), (self.last_part, True)):
+            for layer in part:
+                if isinstance(layer, nn.Conv2d | nn.Conv3d) and layer.bias is not None:
+                    fan_out = layer.weight.numel() // layer.weight.shape[1]
+                    nn.init.normal_(layer.weight, std=0.001 if last else math.sqrt(2 / fan_out))
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.last_part(self.first_part(x))
+        return out

@@ -1,0 +1,235 @@
+"""Inferers: from a batch of volumes to the same volumes on another grid.
+
+MONAI's ``SliceInferer`` runs a 2-D network over slices, and ``SlidingWindowInferer`` over
+windows, but both blend windows where they overlap, keep whole count and weight maps beside the
+output, and return the input's affine after enlarging. The inferers here cut halos instead, write
+into one array allocated once, and return a tensor whose affine is that of its samples.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+from finevox.errors import InputError
+from finevox.networks import Network
+from finevox.pipeline.memory import working_bytes
+from finevox.pipeline.plan import Plan, make_plan, network_input_shape
+from finevox.transforms.dictionary import grid_of, on_grid
+from finevox.transforms.grid import Convention, Grid, finest_axes
+from finevox.transforms.resize import Degradation, Interpolation, convention_of, degrade, enlarge
+from finevox.transforms.tiles import tiles
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+Axes = Sequence[int] | Literal["auto"]
+
+
+def silent(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def resolve_axes(axes: Axes, grid: Grid, spatial_dims: int = 2) -> tuple[int, ...]:
+    """The axes to work along, sorted; ``"auto"`` is the two finest, or all in 3-D.
+
+    Raises
+    ------
+    InputError
+        If the axes are not different axes of a volume.
+    """
+    if axes == "auto":
+        return finest_axes(grid) if spatial_dims == 2 else (0, 1, 2)
+    chosen = tuple(sorted({int(axis) for axis in axes}))
+    if len(chosen) != len(axes) or not chosen or not set(chosen) <= {0, 1, 2}:
+        raise InputError(f"axes {axes!r}: give different ones of 0, 1 and 2, or auto")
+    return chosen
+
+
+class NetworkInferer(Inferer):
+    """Runs a network over slices (2-D) or over the volume (3-D), in the pieces of a plan.
+
+    Parameters
+    ----------
+    scale
+        Factor of enlargement along the axes.
+    axes
+        Axes of the volume that the network sees, or ``"auto"``: the two of finest spacing for a
+        2-D network, all for a 3-D one.
+    spatial_dims
+        Of the network.
+    convention
+        Grid convention that the network was trained in.
+    interpolation
+        For a network that takes an input already interpolated: by what; else None.
+    device
+        Where the pieces are computed; the volumes stay where they are.
+    max_memory
+        Bytes that the process may take, or None for what the machine has free.
+    progress
+        Called with the number of pieces done and their total.
+
+    ``plan`` is that of the last call.
+    """
+
+    def __init__(
+        self,
+        scale: int,
+        axes: Axes = "auto",
+        spatial_dims: int = 2,
+        convention: Convention = "fov",
+        interpolation: Interpolation | None = None,
+        device: torch.device | str = "cpu",
+        max_memory: int | None = None,
+        progress: Progress = silent,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.axes = axes
+        self.spatial_dims = spatial_dims
+        self.convention = convention
+        self.interpolation = interpolation
+        self.device = torch.device(device)
+        self.max_memory = max_memory
+        self.progress = progress
+        self.plan: Plan | None = None
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> MetaTensor:
+        """``(B, C, I, J, K)`` to ``(B, C, I', J', K')``; every channel is a volume of its own.
+
+        Raises
+        ------
+        InputError
+            If the memory does not suffice.
+        """
+        grid = grid_of(inputs)
+        volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        axes = resolve_axes(self.axes, grid, self.spatial_dims)
+        shape = [n * self.scale if axis in axes else n for axis, n in enumerate(grid.shape)]
+        count = math.prod(volumes.shape[:2])
+        working = working_bytes(
+            self.max_memory, count * math.prod(shape), self.device, self.interpolation is not None
+        )
+        self.plan = plan = make_plan(
+            cast("Network", network), grid.shape, axes, self.scale, working
+        )
+        log.debug("%s", plan)
+
+        out = torch.empty((*volumes.shape[:2], *shape), dtype=torch.float32)
+        last = tuple(range(-len(axes), 0))
+        pieces = list(_pieces(plan, network_input_shape(plan, grid.shape)))
+        done = 0
+        for index in np.ndindex(*volumes.shape[:2]):
+            volume = volumes[index].numpy()
+            if self.interpolation is not None:
+                volume, _ = enlarge(volume, grid, self.interpolation, self.scale, axes)
+            source = torch.movedim(torch.from_numpy(volume), axes, last)
+            target = torch.movedim(out[index], axes, last)
+            if len(axes) == 3:
+                source, target = source[None], target[None]
+            for read, keep, place in pieces:
+                piece = source[read][:, None].to(self.device, torch.float32)
+                target[place] = _run(plan, piece, network)[:, 0][keep].cpu()
+                done += 1
+                self.progress(done, count * len(pieces))
+        return MetaTensor(
+            out, affine=torch.from_numpy(grid.resized(shape, self.convention).affine.copy())
+        )
+
+
+Region = tuple[slice, ...]
+
+
+def _pieces(plan: Plan, shape: Sequence[int]) -> Iterator[tuple[Region, Region, Region]]:
+    """For every piece: what to read, what to keep of its output, and where that goes."""
+    slices, *spatial = shape
+    factors = (plan.network_scale,) * len(spatial)
+    for tile in tiles(spatial, plan.core, plan.halo):
+        for first in range(0, slices, plan.batch):
+            some = slice(first, min(first + plan.batch, slices))
+            keep = (slice(None), *tile.keep(factors))
+            yield (some, *tile.read), keep, (some, *tile.place(factors))
+
+
+def _run(plan: Plan, piece: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
+    """The network on one piece, padded to a size that it takes and cut again."""
+    sizes = piece.shape[2:]
+    margins = [plan.allowed_size(n) - n for n in sizes]
+    if any(margins):
+        # torch wants (before, after) from the last axis to the first.
+        pairs = [side for margin in reversed(margins) for side in (0, margin)]
+        piece = torch.nn.functional.pad(piece, pairs, mode="replicate")
+    if piece.dim() == 4:
+        piece = piece.contiguous(memory_format=torch.channels_last)
+    cut = tuple(slice(0, n * plan.network_scale) for n in sizes)
+    out: torch.Tensor = network(piece)[(slice(None), slice(None), *cut)]
+    return out
+
+
+class InterpolationInferer(Inferer):
+    """A classical enlargement in the place of a network, which it does not call."""
+
+    def __init__(self, method: Interpolation, scale: int, axes: Axes = "auto") -> None:
+        super().__init__()
+        self.method, self.scale, self.axes = method, scale, axes
+        self.convention = convention_of(method)
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> MetaTensor:
+        """``(B, C, I, J, K)`` to ``(B, C, I', J', K')``."""
+        axes = resolve_axes(self.axes, grid_of(inputs))
+        return _per_channel(inputs, lambda x, g: enlarge(x, g, self.method, self.scale, axes))
+
+
+class DegradationInferer(Inferer):
+    """A degradation in the place of a network, which it does not call."""
+
+    def __init__(
+        self,
+        kind: Degradation,
+        scale: float,
+        axes: Axes = "auto",
+        noise_snr_db: float | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.kind, self.scale, self.axes = kind, scale, axes
+        self.noise_snr_db = noise_snr_db
+        self.generator = np.random.default_rng(seed)
+        self.convention = convention_of(kind)
+
+    def __call__(
+        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> MetaTensor:
+        """``(B, C, I, J, K)`` to ``(B, C, I', J', K')``."""
+        axes = resolve_axes(self.axes, grid_of(inputs))
+        return _per_channel(
+            inputs,
+            lambda x, grid: degrade(
+                x,
+                grid,
+                self.kind,
+                self.scale,
+                axes,
+                noise_snr_db=self.noise_snr_db,
+                generator=self.generator,
+            ),
+        )
+
+
+def _per_channel(inputs: torch.Tensor, change: Callable[..., Any]) -> MetaTensor:
+    grid = grid_of(inputs)
+    volumes = np.asarray(inputs)
+    results = [change(volumes[index], grid) for index in np.ndindex(*volumes.shape[:2])]
+    stacked = np.stack([samples for samples, _ in results])
+    return on_grid(stacked.reshape(*volumes.shape[:2], *stacked.shape[1:]), results[0][1])

@@ -1,0 +1,113 @@
+"""From a request to a network that is ready to run."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from finevox.errors import CheckpointError, InputError
+from finevox.networks import Network, SelfEnsemble, architecture, create, find_shipped, load
+from finevox.pipeline.settings import DEFAULT_NETWORK, UpscaleSettings
+from finevox.transforms.grid import Convention
+from finevox.transforms.resize import ENLARGEMENT_OF, Interpolation, convention_of
+
+log = logging.getLogger(__name__)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called ``name``; ``auto`` is the GPU where there is one.
+
+    Raises
+    ------
+    InputError
+        If there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device {name!r}: give auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device {name!r}: give auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device {name!r}: this machine offers {torch.cuda.device_count()} CUDA devices to "
+            "PyTorch; use --device cpu or auto"
+        )
+    return device
+
+
+def get_network(settings: UpscaleSettings) -> Network:
+    """The network of a request in its inference form, weights loaded, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If there are no such weights, or they are for another request.
+    InputError
+        If the network is unknown.
+    """
+    spatial_dims = 3 if settings.axes != "auto" and len(settings.axes) == 3 else 2
+    if settings.axes != "auto" and len(settings.axes) == 1:
+        raise InputError(f"axes {settings.axes}: a network needs two axes, or three")
+    name = settings.network or DEFAULT_NETWORK
+    if settings.random_weights:
+        log.warning("network %s has random weights: its output means nothing", name)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = create(name, spatial_dims, settings.scale)
+    elif settings.weights is not None:
+        network = load(settings.weights, settings.network)
+        _check_fits(network, settings, spatial_dims)
+    else:
+        degradation = settings.degradation or "bicubic"
+        path = find_shipped(name, spatial_dims, settings.scale, degradation)
+        network = load(path)
+    network = network.inference_form()
+    if settings.self_ensemble:
+        network = SelfEnsemble(network).eval()
+    return network.requires_grad_(requires_grad=False)
+
+
+def _check_fits(network: Network, settings: UpscaleSettings, spatial_dims: int) -> None:
+    own, path = network.settings, settings.weights
+    if own["in_channels"] != 1:
+        raise CheckpointError(
+            f"{path}: these weights take {own['in_channels']} channels; a volume has one"
+        )
+    if own["spatial_dims"] != spatial_dims:
+        raise CheckpointError(
+            f"{path}: these weights are {own['spatial_dims']}-D and {spatial_dims}-D ones are "
+            f"asked for; give --axes {'0,1' if own['spatial_dims'] == 2 else '0,1,2'}"
+        )
+    # A network on an interpolated input serves every scale.
+    if network.spec.takes == "low" and own["scale"] != settings.scale:
+        raise CheckpointError(
+            f"{path}: these weights are for scale {own['scale']}, asked is scale "
+            f"{settings.scale}; give --scale {own['scale']} or other weights"
+        )
+    trained_for = network.record.get("degradation")
+    if None not in (trained_for, settings.degradation) and trained_for != settings.degradation:
+        raise CheckpointError(
+            f"{path}: these weights are for {trained_for} degradation, asked is "
+            f"{settings.degradation}; leave out --degradation or give other weights"
+        )
+
+
+def degradation_of(network: Network, settings: UpscaleSettings) -> str:
+    """The degradation that a network undoes: as recorded, as asked for, or bicubic."""
+    return str(network.record.get("degradation") or settings.degradation or "bicubic")
+
+
+def convention_for(network: Network, settings: UpscaleSettings) -> Convention:
+    """The grid convention of a network's output."""
+    return convention_of(degradation_of(network, settings))
+
+
+def interpolation_for(network: Network, settings: UpscaleSettings) -> Interpolation | None:
+    """What interpolates the input of a network that wants it so."""
+    if architecture(network.spec.name).takes == "low":
+        return None
+    return ENLARGEMENT_OF[degradation_of(network, settings)]

@@ -1,0 +1,107 @@
+"""Pairs of low- and high-resolution patches for training, drawn from whole volumes.
+
+The volumes are scaled and degraded whole, by the same functions that inference and ``finevox
+degrade`` use, and patches are cut from both: a patch therefore never sees an artificial border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from finevox.errors import InputError
+from finevox.transforms.bicubic import bicubic_resize
+from finevox.transforms.grid import Grid, finest_axes
+from finevox.transforms.intensity import IntensityMap
+
+Volume = npt.NDArray[np.float32]
+Pair = tuple[Volume, Volume]
+
+# Patches are centred on voxels above this share of the robust range, save for one in ten.
+FOREGROUND = 0.1
+ANYWHERE = 0.1
+# Axes coarser than this, relative to the finest, are slice directions and never a plane's side.
+SAME_SPACING = 1.25
+
+
+def plane_axes(grid: Grid, *, every_plane: bool) -> list[tuple[int, int]]:
+    """Pairs of axes that make slices: the finest two, or every pair of comparable spacing."""
+    finest = min(grid.spacing_mm)
+    fine = [axis for axis, mm in enumerate(grid.spacing_mm) if mm <= SAME_SPACING * finest]
+    if not every_plane or len(fine) < 3:
+        return [finest_axes(grid)]
+    return [(0, 1), (0, 2), (1, 2)]
+
+
+def make_pair(volume: npt.NDArray[np.generic], axes: tuple[int, int], scale: int) -> Pair:
+    """Scaled volume and its bicubic reduction, slices first: ``(S, h, w)`` and ``(S, H, W)``.
+
+    The high-resolution one is cropped at its end to a multiple of ``scale``.
+
+    Raises
+    ------
+    InputError
+        If the volume is constant.
+    """
+    intensity = IntensityMap.of(volume)
+    if intensity is None:
+        raise InputError("a constant volume holds nothing to learn from")
+    slices = np.moveaxis(intensity.scale(np.nan_to_num(volume)), axes, (1, 2))
+    height, width = (n - n % scale for n in slices.shape[1:])
+    high = np.ascontiguousarray(slices[:, :height, :width])
+    low = bicubic_resize(high, {1: height // scale, 2: width // scale})
+    return low.astype(np.float32), high
+
+
+@dataclass(frozen=True)
+class PatchSampler:
+    """Draws batches of patch pairs, every volume with the same probability.
+
+    Parameters
+    ----------
+    pairs
+        One or more pairs of :func:`make_pair` for each volume.
+    scale, patch, batch
+        Factor, side of a low-resolution patch in samples, and patches in a batch.
+    """
+
+    pairs: Sequence[Sequence[Pair]]
+    scale: int
+    patch: int
+    batch: int
+
+    def draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """One batch: ``(batch, 1, patch, patch)`` and ``(batch, 1, scale * patch, ...)``."""
+        drawn = [self._one(generator) for _ in range(self.batch)]
+        low, high = (np.stack(side)[:, None] for side in zip(*drawn, strict=True))
+        return torch.from_numpy(low), torch.from_numpy(high)
+
+    def _one(self, generator: torch.Generator) -> Pair:
+        def below(n: int) -> int:
+            return int(torch.randint(n, (1,), generator=generator))
+
+        planes = self.pairs[below(len(self.pairs))]
+        low, high = planes[below(len(planes))]
+        depth, height, width = low.shape
+        anywhere = float(torch.rand(1, generator=generator)) < ANYWHERE
+        for _ in range(50):
+            s, y, x = below(depth), below(height - self.patch + 1), below(width - self.patch + 1)
+            if anywhere or low[s, y + self.patch // 2, x + self.patch // 2] > FOREGROUND:
+                break
+        f, p = self.scale, self.patch
+        small = low[s, y : y + p, x : x + p]
+        large = high[s, f * y : f * (y + p), f * x : f * (x + p)]
+        return turned(small, large, below(8))
+
+
+def turned(low: Volume, high: Volume, symmetry: int) -> Pair:
+    """Both patches under one of the eight symmetries of the square."""
+    quarter_turns, flip = symmetry % 4, symmetry >= 4
+    low, high = (np.rot90(side, quarter_turns) for side in (low, high))
+    if flip:
+        low, high = low.T, high.T
+    return low, high

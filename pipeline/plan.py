@@ -1,0 +1,175 @@
+"""How a volume is cut into pieces so that a run stays within its memory.
+
+The memory a network needs is measured, not tabulated: the network runs once on PyTorch's
+``meta`` device, where tensors have sizes but no data, and the bytes alive at each moment are
+counted. They grow in proportion to the number of input samples.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from finevox.errors import InputError
+from finevox.networks import Network
+
+# Convolution libraries take scratch space beside the tensors, and allocators round up.
+OVERHEAD = 1.5
+# Pieces beyond this many bytes of activations gain no speed on a CPU; they only leave its cache.
+ENOUGH_BYTES = 256 * 2**20
+PROBE_SIDE = {2: 64, 3: 24}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pieces of a run.
+
+    Parameters
+    ----------
+    axes
+        Axes of the volume that the network sees: two for slices, three for the whole.
+    scale
+        Factor of enlargement along them.
+    network_scale
+        The network's own factor: ``scale``, or 1 if its input is already interpolated.
+    batch
+        Slices computed at once; 1 in three dimensions.
+    core, halo
+        Samples of a tile that are kept, and those read around it, along ``axes``.
+    minimum_size, size_multiple
+        What the network asks of the sides of its input.
+    working_bytes
+        Estimate of what computing one piece takes.
+    """
+
+    axes: tuple[int, ...]
+    scale: int
+    network_scale: int
+    batch: int
+    core: tuple[int, ...]
+    halo: int
+    minimum_size: int
+    size_multiple: int
+    working_bytes: int
+
+    @property
+    def scale_ijk(self) -> tuple[int, int, int]:
+        """Factor of enlargement along each axis of the volume."""
+        i, j, k = (self.scale if axis in self.axes else 1 for axis in range(3))
+        return i, j, k
+
+    def allowed_size(self, n: int) -> int:
+        """The smallest side of at least ``n`` that the network takes."""
+        n = max(n, self.minimum_size)
+        return -(-n // self.size_multiple) * self.size_multiple
+
+
+def network_input_shape(plan: Plan, shape: Sequence[int]) -> tuple[int, ...]:
+    """Shape of what the network reads: number of slices, then the sides along the axes."""
+    factor = plan.scale // plan.network_scale
+    slices = math.prod(n for axis, n in enumerate(shape) if axis not in plan.axes)
+    return (slices, *(shape[axis] * factor for axis in plan.axes))
+
+
+def make_plan(
+    network: Network,
+    shape: Sequence[int],
+    axes: Sequence[int],
+    scale: int,
+    working_bytes: int,
+) -> Plan:
+    """Choose batch and tiles so that a piece takes at most ``working_bytes``.
+
+    Whole slices in batches where they fit, else tiles; a network that pools over its whole
+    input is never tiled.
+
+    Raises
+    ------
+    InputError
+        If even the smallest sensible piece does not fit.
+    """
+    spec = network.spec
+    interpolated = spec.takes == "interpolated"
+    sides = [shape[axis] * (scale if interpolated else 1) for axis in axes]
+    slices = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
+    per_sample = bytes_per_sample(network, len(axes))
+    affordable = int(working_bytes / per_sample)
+    halo = network.halo
+
+    def plan(batch: int, core: Sequence[int]) -> Plan:
+        read = math.prod(min(c + 2 * halo, n) for c, n in zip(core, sides, strict=True))
+        return Plan(
+            axes=tuple(axes),
+            scale=scale,
+            network_scale=1 if interpolated else scale,
+            batch=batch,
+            core=tuple(core),
+            halo=halo,
+            minimum_size=spec.minimum_size,
+            size_multiple=spec.size_multiple,
+            working_bytes=int(batch * read * per_sample),
+        )
+
+    whole = math.prod(sides)
+    if whole <= affordable:
+        enough = max(min(affordable, int(ENOUGH_BYTES / per_sample)), whole)
+        return plan(min(slices, enough // whole), sides)
+    core = list(sides)
+    while not spec.global_pooling and max(core) > 1:
+        longest = core.index(max(core))
+        core[longest] = -(-core[longest] // 2)
+        tiled = plan(1, core)
+        if tiled.working_bytes <= working_bytes:
+            return tiled
+    need = plan(1, sides if spec.global_pooling else [1] * len(sides)).working_bytes
+    raise InputError(
+        f"network {spec.name} needs {need / 2**30:.2f} GiB of working memory for its smallest "
+        f"piece and {max(working_bytes, 0) / 2**30:.2f} GiB are left; raise --max-memory"
+    )
+
+
+def bytes_per_sample(network: Network, spatial_dims: int) -> float:
+    """Bytes of activations that the network needs for each sample of its input."""
+    channels = network.settings["in_channels"]
+    side = PROBE_SIDE[spatial_dims]
+    probe = torch.empty(1, channels, *[side] * spatial_dims, device="meta")
+    on_meta = copy.deepcopy(network).to("meta")
+    with torch.inference_mode(), _LiveBytes() as live:
+        on_meta(probe)
+    return float(OVERHEAD * live.peak / side**spatial_dims)
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations make, while they live."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = 0
+        self.peak = 0
+        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for result in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(result, torch.Tensor):
+                self._count(result.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        self._known.add(storage)
+        size = storage.nbytes()
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size: int) -> None:
+        self.alive -= size

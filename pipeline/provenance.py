@@ -1,0 +1,81 @@
+"""The sidecar of a result: what was done to what, with what, and what was noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from finevox.pipeline.memory import peak_memory_bytes
+from finevox.pipeline.volume import Origin
+from finevox.transforms.grid import Grid
+
+LIBRARIES = ("monai", "nibabel", "numpy", "scipy", "torch")
+
+
+def command_line() -> str:
+    """The command of this process as a shell would take it."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def sha256_of(path: Path) -> str | dict[str, str]:
+    """Hash of a file, or of each file of a folder."""
+    if path.is_dir():
+        return {
+            file.name: str(sha256_of(file)) for file in sorted(path.iterdir()) if file.is_file()
+        }
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass
+class Provenance:
+    """Collects the facts of one run; ``facts`` are those of its method."""
+
+    description: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    command: str = field(default_factory=command_line)
+    started: float = field(default_factory=time.monotonic)
+
+    def record(
+        self,
+        origin: Origin,
+        grid: Grid,
+        convention: str,
+        *,
+        intensity: Sequence[Mapping[str, Any]] = (),
+        warnings: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """The sidecar as JSON types."""
+        source = origin.path
+        return {
+            "Description": self.description,
+            "GeneratedBy": [{"Name": "finevox", "Version": version("finevox")}],
+            "Command": self.command,
+            "Sources": [] if source is None else [str(source)],
+            "SourceSHA256": None if source is None else sha256_of(source),
+            "SourceShape": list(origin.header.get_data_shape()),
+            "SourceSpacing_mm": [round(mm, 6) for mm in origin.grid.spacing_mm],
+            "Shape": list(grid.shape),
+            "Spacing_mm": [round(mm, 6) for mm in grid.spacing_mm],
+            "Axes": [
+                axis
+                for axis, (old, new) in enumerate(zip(origin.grid.shape, grid.shape, strict=True))
+                if old != new
+            ],
+            "Convention": convention,
+            **self.facts,
+            "Intensity": list(intensity),
+            "Warnings": list(warnings),
+            "Seconds": round(time.monotonic() - self.started, 3),
+            "PeakMemoryBytes": peak_memory_bytes(),
+            "Platform": platform.platform(),
+            "Libraries": {name: version(name) for name in LIBRARIES},
+        }

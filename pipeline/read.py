@@ -1,0 +1,249 @@
+"""Reading volumes: NIfTI and MGH through nibabel, the rest and DICOM through SimpleITK.
+
+SimpleITK's reversed axes and LPS millimetres exist in this file and nowhere else.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
+from nibabel.spatialimages import HeaderDataError, SpatialImage
+
+from finevox.errors import GeometryError, InputError
+from finevox.pipeline.volume import Origin, Storage
+from finevox.transforms.grid import Grid
+
+SUFFIXES_NIBABEL = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr", ".img", ".img.gz")
+SUFFIXES_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+DAMAGED = (EOFError, OSError, zlib.error, ValueError, ImageFileError)
+# Forms that put a voxel this far apart (in voxels) are worth a word.
+FORMS_APART = 0.05
+
+ImageLike = str | Path | SpatialImage
+
+
+def read_image(source: ImageLike) -> SpatialImage:
+    """A nibabel image of a file, of a folder with one DICOM series, or of an image itself.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is not an image that can be read.
+    """
+    if isinstance(source, SpatialImage):
+        return source
+    path = Path(source)
+    if path.is_dir():
+        return _read_dicom(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    name = path.name.lower()
+    if name.endswith(SUFFIXES_ITK):
+        return _read_itk([path])
+    try:
+        if name.endswith((".nii", ".nii.gz", ".hdr")):
+            _check_stored_spacing(path)
+        return cast("SpatialImage", nib.load(path))
+    except (*DAMAGED, HeaderDataError) as error:
+        if isinstance(error, InputError):
+            raise
+        known = ", ".join((*SUFFIXES_NIBABEL[:4], *SUFFIXES_ITK))
+        raise InputError(
+            f"{path}: not an image that can be read ({_first_line(error)}); finevox reads "
+            f"{known} and folders with one DICOM series"
+        ) from error
+
+
+def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
+    """Read the samples of an image, and what it takes to make one like it.
+
+    Returns
+    -------
+    samples, origin
+        Samples ``(T, I, J, K)`` in real values, the file's scaling applied, with one leading
+        axis also for a 3-D file; float32 where that is exact, else float64.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is not 3-D or 4-D, is empty, or holds RGB or complex voxels.
+    GeometryError
+        If its affine or its spacing cannot describe a volume.
+    """
+    image = read_image(source)
+    path = None if isinstance(source, SpatialImage) else Path(source)
+    label = path or "the image"
+    dtype = np.dtype(image.get_data_dtype())
+    if dtype.kind not in "iuf":
+        kind = "complex" if dtype.kind == "c" else "RGB" if dtype.fields else str(dtype)
+        raise InputError(f"{label}: {kind} voxels; finevox needs one real number for each voxel")
+    if image.ndim not in (3, 4):
+        raise InputError(
+            f"{label}: {image.ndim}-D image of shape {image.shape}; finevox needs a volume of "
+            "three axes, or four with time"
+        )
+    if 0 in image.shape:
+        raise InputError(f"{label}: empty image of shape {image.shape}")
+    try:
+        i, j, k = image.shape[:3]
+        grid = Grid((i, j, k), image.affine)
+    except GeometryError as error:
+        raise GeometryError(f"{label}: {error}; repair the header first") from error
+    try:
+        samples = np.asanyarray(image.dataobj)
+    except DAMAGED as error:
+        raise InputError(
+            f"{label}: damaged, its voxels cannot be read ({_first_line(error)}); copy it again"
+        ) from error
+    storage = Storage(
+        dtype,
+        float(getattr(image.dataobj, "slope", 1.0)),
+        float(getattr(image.dataobj, "inter", 0.0)),
+    )
+    if samples.ndim == 3:
+        samples = samples[..., None]
+    header = _nifti_header(image, dtype)
+    origin = Origin(grid, storage, header, path, tuple(oddities(image)))
+    return np.ascontiguousarray(np.moveaxis(_native(samples), 3, 0)), origin
+
+
+def oddities(image: SpatialImage) -> list[str]:
+    """What is unusual about an image's header, one sentence each; the voxels are not read."""
+    found = []
+    affine = np.asarray(image.affine)[:3, :3]
+    spacing = np.linalg.norm(affine, axis=0)
+    cosines = affine / spacing
+    if not np.allclose(cosines.T @ cosines, np.eye(3), atol=1e-3):
+        found.append("the affine is sheared: its axes are not at right angles")
+    if np.linalg.det(affine) > 0:
+        found.append("the voxel axes are right-handed ('neurological' storage)")
+    if not np.allclose(np.abs(cosines).max(axis=0), 1, atol=1e-3):
+        found.append("the slices are oblique to the scanner's axes")
+    if spacing.max() > 2 * spacing.min():
+        found.append(f"thick slices: spacing is {' x '.join(f'{mm:.3g}' for mm in spacing)} mm")
+    if isinstance(image.header, nib.Nifti1Header):
+        found += _nifti_oddities(image.header)
+    if image.ndim == 4 and image.shape[3] == 1:
+        found.append("the image has a fourth axis of length one")
+    return found
+
+
+def _nifti_oddities(header: nib.Nifti1Header) -> list[str]:
+    found = []
+    sform, s_code = header.get_sform(coded=True)
+    qform, q_code = header.get_qform(coded=True)
+    if not s_code and not q_code:
+        found.append("neither sform nor qform is set: its place in the world is a guess")
+    elif not q_code:
+        found.append("only the sform is set")
+    elif not s_code:
+        found.append("only the qform is set")
+    else:
+        apart = np.linalg.solve(sform, qform) - np.eye(4)
+        corner = np.array([*header.get_data_shape()[:3], 1.0])
+        if np.abs(apart @ corner).max() > FORMS_APART:
+            found.append("sform and qform put the voxels in different places; the sform is used")
+    if header.get_xyzt_units()[0] not in ("mm", "unknown"):
+        found.append(f"its spatial unit is {header.get_xyzt_units()[0]}, not mm")
+    return found
+
+
+def _check_stored_spacing(path: Path) -> None:
+    """Refuse zero, negative and non-finite spacing, which nibabel repairs without a word."""
+    with ImageOpener(str(path)) as file:
+        head = file.read(540)
+    size_of_header = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+    for endianness in "<>":
+        header_class = size_of_header.get(int(np.frombuffer(head[:4], f"{endianness}i4")[0]))
+        if header_class is None or len(head) < header_class.template_dtype.itemsize:
+            continue
+        header = header_class(head[: header_class.template_dtype.itemsize], endianness, check=False)
+        axes = min(max(int(header["dim"][0]), 0), 3)
+        spacing = header["pixdim"][1 : 1 + axes]
+        if not (spacing > 0).all() or not np.isfinite(spacing).all():
+            raise GeometryError(
+                f"{path}: voxel spacing {spacing.tolist()} in its header; every axis needs a "
+                "positive one: repair the header first"
+            )
+
+
+def _nifti_header(image: SpatialImage, dtype: np.dtype[Any]) -> nib.Nifti1Header:
+    """The image's own header if it is NIfTI, else a NIfTI one that says the same."""
+    if isinstance(image.header, nib.Nifti1Header):
+        return cast("nib.Nifti1Header", image.header.copy())
+    header = nib.Nifti1Header()
+    header.set_data_dtype(dtype.newbyteorder("="))
+    header.set_data_shape(image.shape)
+    header.set_zooms([*np.linalg.norm(image.affine[:3, :3], axis=0), *image.header.get_zooms()[3:]])
+    header.set_xyzt_units("mm", "sec")
+    header.set_sform(image.affine, 1)
+    header.set_qform(image.affine, 1)
+    return header
+
+
+def _native(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Samples in the machine's byte order, as float32 where that holds them exactly enough.
+
+    Integers up to 16 bits and float32 are exact in float32; wider types go to float64.
+    """
+    narrow = samples.dtype.itemsize <= (2 if samples.dtype.kind in "iu" else 4)
+    return samples.astype(np.float32 if narrow else np.float64)
+
+
+def _read_itk(paths: list[Path]) -> SpatialImage:
+    import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
+
+    try:
+        image = sitk.ReadImage([str(path) for path in paths] if len(paths) > 1 else str(paths[0]))
+    except RuntimeError as error:
+        where = paths[0] if len(paths) == 1 else paths[0].parent
+        raise InputError(
+            f"{where}: not an image that can be read ({str(error).splitlines()[-1].strip()})"
+        ) from error
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise InputError(
+            f"{paths[0]}: {image.GetNumberOfComponentsPerPixel()} components for each voxel; "
+            "finevox needs one real number for each voxel"
+        )
+    array = sitk.GetArrayFromImage(image).T
+    affine = np.eye(4)
+    directions = np.eye(3)
+    dims = min(image.GetDimension(), 3)
+    full = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)
+    directions[:dims, :dims] = full[:dims, :dims]
+    spacing = np.ones(3)
+    spacing[:dims] = image.GetSpacing()[:dims]
+    affine[:3, :3] = directions * spacing
+    affine[:dims, 3] = image.GetOrigin()[:dims]
+    out = nib.Nifti1Image(array, LPS_TO_RAS @ affine, dtype=array.dtype)
+    out.header.set_xyzt_units("mm", "sec")
+    out.set_sform(out.affine, 1)
+    out.set_qform(out.affine, 1)
+    if image.GetDimension() == 4:
+        out.header.set_zooms((*out.header.get_zooms()[:3], image.GetSpacing()[3]))
+    return out
+
+
+def _read_dicom(folder: Path) -> SpatialImage:
+    import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
+
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        raise InputError(
+            f"{folder}: {len(series)} DICOM series in this folder; finevox reads a folder with "
+            "exactly one"
+        )
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    return _read_itk([Path(name) for name in names])
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

@@ -1,0 +1,166 @@
+"""What a user may ask for: one frozen object for the command line, Python and MONAI bundles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from finevox.errors import InputError
+from finevox.transforms.resize import DEGRADATIONS, Degradation
+
+DEFAULT_NETWORK = "fmen"
+DTYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
+ENGINES = ("auto", "eager")
+
+Axes = tuple[int, ...] | Literal["auto"]
+
+
+def parse_axes(text: str) -> Axes:
+    """``"auto"`` or numbers such as ``"0,1"``.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if text == "auto":
+        return "auto"
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"axes {text!r}: give auto, or numbers such as 0,1") from None
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of a size such as ``4G``, ``500MB`` or ``2GiB``.
+
+    Raises
+    ------
+    InputError
+        If it is not a size.
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        size = int(parse_bytes(text))
+    except ValueError:
+        raise InputError(f"memory {text!r}: give a size such as 4G or 500M") from None
+    if size <= 0:
+        raise InputError(f"memory {text!r}: give a size above zero, such as 4G")
+    return size
+
+
+def _check_common(axes: Axes, dtype: str | None) -> None:
+    if axes != "auto" and (not set(axes) <= {0, 1, 2} or len(set(axes)) != len(axes) or not axes):
+        raise InputError(f"axes {axes!r}: give different ones of 0, 1 and 2, or auto")
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+
+
+@dataclass(frozen=True)
+class UpscaleSettings:
+    """How to enlarge.
+
+    Parameters
+    ----------
+    scale
+        Factor along the axes.
+    network
+        A network, or an interpolation (``bicubic``, ``spline``, ``zerofill``). None is what
+        ``weights`` holds, or FMEN.
+    weights
+        A checkpoint; None takes the weights that ship.
+    degradation
+        The degradation that the weights were trained to undo; None is what they say, or bicubic.
+    axes
+        Axes to enlarge: two for slices, three for a 3-D network, or ``"auto"``.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    engine
+        How the network is executed; ``auto`` chooses.
+    max_memory
+        Bytes that the process may take.
+    self_ensemble
+        Average over the symmetries of the plane: slower by their number, a little better.
+    dtype
+        Stored type of the result; None keeps the input's.
+    random_weights
+        An untrained network, to test and to time.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be used.
+    """
+
+    scale: int = 2
+    network: str | None = None
+    weights: Path | None = None
+    degradation: str | None = None
+    axes: Axes = "auto"
+    device: str = "auto"
+    engine: str = "auto"
+    max_memory: int | None = None
+    self_ensemble: bool = False
+    dtype: str | None = None
+    random_weights: bool = False
+
+    def __post_init__(self) -> None:
+        _check_common(self.axes, self.dtype)
+        if self.scale != int(self.scale) or self.scale < 2:
+            raise InputError(f"scale {self.scale!r}: give a whole number of 2 or more")
+        if self.degradation is not None and self.degradation not in DEGRADATIONS:
+            raise InputError(
+                f"degradation {self.degradation!r}: choose one of {', '.join(DEGRADATIONS)}"
+            )
+        if self.engine not in ENGINES:
+            raise InputError(f"engine {self.engine!r}: choose one of {', '.join(ENGINES)}")
+        if self.weights is not None and self.random_weights:
+            raise InputError("weights and random_weights exclude each other; give one of them")
+
+
+@dataclass(frozen=True)
+class DegradeSettings:
+    """How to reduce the resolution.
+
+    Parameters
+    ----------
+    kind
+        ``bicubic`` or ``kspace``.
+    scale
+        Factor along the axes, 1 or more; a length becomes ``ceil(N / scale)``.
+    axes
+        Axes to reduce, or ``"auto"``: the two of finest spacing.
+    noise_snr_db
+        Adds complex noise at this ratio and returns the magnitude; None adds none.
+    seed
+        Of the noise; None draws a new one.
+    dtype
+        Stored type of the result; None keeps the input's.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be used.
+    """
+
+    kind: Degradation = "bicubic"
+    scale: float = 2
+    axes: Axes = "auto"
+    noise_snr_db: float | None = None
+    seed: int | None = None
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_common(self.axes, self.dtype)
+        if self.kind not in DEGRADATIONS:
+            raise InputError(f"kind {self.kind!r}: choose one of {', '.join(DEGRADATIONS)}")
+        if not np.isfinite(self.scale) or self.scale < 1:
+            raise InputError(f"scale {self.scale!r}: give a number of 1 or more")
+        if self.noise_snr_db is not None and not np.isfinite(self.noise_snr_db):
+            raise InputError(
+                f"noise_snr_db {self.noise_snr_db!r}: give a finite number of decibels"
+            )

@@ -1,0 +1,109 @@
+"""What a volume in memory must remember of its file: grid, storage, header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+from finevox.transforms.grid import Convention, FloatArray, Grid, step_and_first
+
+# What set_sform writes for an image that has no code of its own: "aligned to something".
+ALIGNED = 2
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How voxels stand in a file: ``value = stored * slope + inter``."""
+
+    dtype: np.dtype[Any]
+    slope: float = 1.0
+    inter: float = 0.0
+
+    @property
+    def is_integer(self) -> bool:
+        return self.dtype.kind in "iu"
+
+    def encode(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+        """Values as they are stored, and how many had to be clipped to what the type holds.
+
+        Integers are rounded; NaN, which they cannot hold, becomes what stands for zero.
+        """
+        if not self.is_integer:
+            return values.astype(self.dtype, copy=False), 0
+        limits = np.iinfo(self.dtype)
+        # The largest float64 that the type can hold: 2**63 - 1 rounds up to one that it cannot.
+        highest = float(limits.max)
+        if int(highest) > limits.max:
+            highest = float(np.nextafter(highest, 0))
+        stored = np.nan_to_num(values.astype(np.float64), posinf=np.inf, neginf=-np.inf)
+        stored = np.rint((stored - self.inter) / self.slope)
+        clipped = int(np.count_nonzero((stored < limits.min) | (stored > limits.max)))
+        return stored.clip(limits.min, highest).astype(self.dtype), clipped
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where samples came from, and what an image made of them must keep.
+
+    Parameters
+    ----------
+    grid
+        Of the volume, or of each volume of a 4-D file.
+    storage
+        How the file stores voxels.
+    header
+        The NIfTI header that output headers are made from: units, codes, intent, description.
+    path
+        The file, None for an image in memory.
+    oddities
+        What is unusual about the file, one sentence each.
+    """
+
+    grid: Grid
+    storage: Storage
+    header: nib.Nifti1Header
+    path: Path | None
+    oddities: tuple[str, ...] = ()
+
+    @property
+    def ndim(self) -> int:
+        """3 or 4, as in the file."""
+        return len(self.header.get_data_shape())
+
+
+def resized_header(
+    header: nib.Nifti1Header, old: Grid, new: Grid, convention: Convention
+) -> nib.Nifti1Header:
+    """The header of a volume on ``new``, made from the header of the one on ``old``.
+
+    sform and qform each move by the change of grid, so that a file whose two forms differ keeps
+    both right. Codes, units, intent and description stay; slice timing goes where the number of
+    slices changed, since it names slices that no longer exist.
+    """
+    out: nib.Nifti1Header = header.copy()
+    change = np.eye(4)
+    for axis, (n_old, n_new) in enumerate(zip(old.shape, new.shape, strict=True)):
+        change[axis, axis], change[axis, 3] = step_and_first(n_old, n_new, convention)
+    sform, s_code = header.get_sform(coded=True)
+    qform, q_code = header.get_qform(coded=True)
+    if q_code:
+        out.set_qform(qform @ change, int(q_code))
+    if s_code:
+        out.set_sform(sform @ change, int(s_code))
+    if not s_code and not q_code:
+        # Without a form a reader guesses the origin; say where the samples are instead.
+        out.set_sform(new.affine, ALIGNED)
+    zooms: FloatArray = np.array(header.get_zooms()[:3]) * np.diag(change)[:3]
+    time = tuple(header.get_zooms()[3:])
+    out.set_data_shape((*new.shape, *header.get_data_shape()[3:]))
+    out.set_zooms((*zooms.tolist(), *time))
+    slice_axis = header.get_dim_info()[2]
+    if slice_axis is not None and old.shape[slice_axis] != new.shape[slice_axis]:
+        for name in ("slice_start", "slice_end", "slice_code", "slice_duration"):
+            out[name] = 0
+    return out

@@ -1,0 +1,108 @@
+"""Writing results: whole files or none, and never over something unasked."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from finevox.errors import InputError
+from finevox.pipeline.volume import Origin, Storage, resized_header
+from finevox.transforms.grid import Convention, Grid
+
+SUFFIXES = (".nii", ".nii.gz")
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Make sure that a result can be written, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        If the name is not NIfTI, the folder is missing or closed, or a file is there already.
+    """
+    if not path.name.lower().endswith(SUFFIXES):
+        raise InputError(f"{path}: results are NIfTI; give a name that ends in .nii or .nii.gz")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written there; choose another place")
+    for target in (path, sidecar_path(path)):
+        if target.exists() and not overwrite:
+            raise InputError(f"{target}: exists already; choose another name or give --overwrite")
+
+
+def sidecar_path(path: Path) -> Path:
+    """The JSON file beside an image: ``a.nii.gz`` has ``a.json``."""
+    return path.with_name(stem(path) + ".json")
+
+
+def stem(path: Path) -> str:
+    """The name of an image without ``.nii`` or ``.nii.gz``."""
+    return path.name.removesuffix(".gz").removesuffix(".nii")
+
+
+def make_image(
+    origin: Origin,
+    samples: np.ndarray[Any, Any],
+    grid: Grid,
+    convention: Convention,
+    dtype: str | None = None,
+) -> tuple[nib.Nifti1Image, int]:
+    """A NIfTI image of new samples ``(T, I, J, K)``, stored as at its origin or as ``dtype``.
+
+    Returns
+    -------
+    image, clipped
+        The image, and how many values the type could not hold.
+    """
+    storage = origin.storage if dtype is None else Storage(np.dtype(dtype))
+    header = resized_header(origin.header, origin.grid, grid, convention)
+    header.set_data_dtype(storage.dtype.newbyteorder("="))
+    stored, clipped = storage.encode(samples)
+    stored = np.moveaxis(stored, 0, 3)
+    if origin.ndim == 3:
+        stored = stored[..., 0]
+    header.set_data_shape(stored.shape)
+    two = isinstance(origin.header, nib.Nifti2Header)
+    image = (nib.Nifti2Image if two else nib.Nifti1Image)(stored, header.get_best_affine(), header)
+    # Stored as encoded: nibabel scales no further once both numbers are set.
+    image.header.set_slope_inter(
+        storage.slope if storage.is_integer else 1.0, storage.inter if storage.is_integer else 0.0
+    )
+    return image, clipped
+
+
+def write_image(image: nib.Nifti1Image, path: Path) -> None:
+    """Write an image under a temporary name beside its target, then rename it."""
+    suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
+    _atomically(path, suffix, image.to_filename)
+
+
+def write_json(record: Mapping[str, Any], path: Path) -> None:
+    """Write a JSON document under a temporary name beside its target, then rename it."""
+    text = json.dumps(record, indent=2, allow_nan=False, default=str) + "\n"
+    _atomically(path, path.suffix, lambda name: Path(name).write_text(text, encoding="utf-8"))
+
+
+def _atomically(path: Path, suffix: str, write: Callable[[str], object]) -> None:
+    handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(name)
+        # mkstemp makes private files; a result gets the permissions of any new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""From one grid to another: degradation and the classical enlargements, samples with affine.
+
+Every function takes samples whose first three axes are the axes of a :class:`Grid` (a fourth
+axis, such as time, passes through) and returns new samples together with the grid that says
+where they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from finevox.errors import InputError
+from finevox.transforms.bicubic import bicubic_resize
+from finevox.transforms.grid import Convention, Grid, reduced_length, step_and_first
+from finevox.transforms.kspace import add_complex_noise, kspace_resize
+
+Samples = npt.NDArray[Any]
+Degradation = Literal["bicubic", "kspace"]
+Interpolation = Literal["bicubic", "spline", "zerofill"]
+DEGRADATIONS: tuple[str, ...] = get_args(Degradation)
+INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
+
+# The enlargement that undoes each degradation as far as its model goes, for networks that take
+# an input already interpolated.
+ENLARGEMENT_OF: Mapping[str, Interpolation] = {"bicubic": "bicubic", "kspace": "zerofill"}
+
+
+def convention_of(kind: str) -> Convention:
+    """The grid convention of a degradation or an interpolation."""
+    return "kspace" if kind in ("kspace", "zerofill") else "fov"
+
+
+def degrade(
+    samples: Samples,
+    grid: Grid,
+    kind: Degradation,
+    scale: float,
+    axes: Sequence[int] = (0, 1, 2),
+    *,
+    noise_snr_db: float | None = None,
+    generator: np.random.Generator | None = None,
+) -> tuple[Samples, Grid]:
+    """Reduce the resolution along ``axes`` by ``scale``; a length is ``ceil(N / scale)``.
+
+    Parameters
+    ----------
+    samples
+        ``(I, J, K)`` or ``(I, J, K, T)``.
+    noise_snr_db
+        If given, complex noise at this SNR is added and the magnitude returned, for each volume
+        on its own (:func:`~finevox.transforms.kspace.add_complex_noise`).
+    generator
+        Source of the noise; numpy's global state is never touched.
+
+    Raises
+    ------
+    InputError
+        If ``kind`` is unknown.
+    """
+    shape = list(grid.shape)
+    for axis in axes:
+        shape[axis] = reduced_length(shape[axis], scale)
+    out, new_grid = _resize(samples, grid, kind, DEGRADE, shape)
+    if noise_snr_db is not None:
+        generator = generator or np.random.default_rng()
+        volumes = out.reshape(*out.shape[:3], -1)
+        out = np.stack(
+            [
+                add_complex_noise(volumes[..., t], noise_snr_db, generator)
+                for t in range(volumes.shape[3])
+            ],
+            axis=-1,
+        ).reshape(out.shape)
+    return out, new_grid
+
+
+def enlarge(
+    samples: Samples,
+    grid: Grid,
+    method: Interpolation,
+    scale: int,
+    axes: Sequence[int] = (0, 1, 2),
+) -> tuple[Samples, Grid]:
+    """Interpolate to ``scale`` times as many samples along ``axes``.
+
+    ``bicubic`` is MATLAB's ``imresize``; ``spline`` the cubic B-spline interpolant evaluated at
+    the true positions of the new samples; ``zerofill`` the centred DFT padded with zeros.
+
+    Raises
+    ------
+    InputError
+        If ``method`` is unknown.
+    """
+    shape = [n * scale if axis in axes else n for axis, n in enumerate(grid.shape)]
+    return _resize(samples, grid, method, ENLARGE, shape)
+
+
+def _spline_resize(samples: Samples, new_length: Mapping[int, int]) -> Samples:
+    """Cubic B-spline interpolation along the axes of ``new_length``, edges mirrored."""
+    out = samples.astype(np.result_type(samples.dtype, np.float32), copy=False)
+    for axis, n_new in new_length.items():
+        step, first = np.ones(out.ndim), np.zeros(out.ndim)
+        step[axis], first[axis] = step_and_first(out.shape[axis], n_new, "fov")
+        shape = list(out.shape)
+        shape[axis] = n_new
+        coefficients = ndimage.spline_filter1d(out, axis=axis, mode="reflect", output=out.dtype)
+        out = ndimage.affine_transform(
+            coefficients, step, first, tuple(shape), order=3, mode="reflect", prefilter=False
+        )
+    return out
+
+
+Resizer = Callable[[Samples, Mapping[int, int]], Samples]
+DEGRADE: Mapping[str, Resizer] = {"bicubic": bicubic_resize, "kspace": kspace_resize}
+ENLARGE: Mapping[str, Resizer] = {
+    "bicubic": bicubic_resize,
+    "spline": _spline_resize,
+    "zerofill": kspace_resize,
+}
+
+
+def _resize(
+    samples: Samples, grid: Grid, kind: str, known: Mapping[str, Resizer], shape: Sequence[int]
+) -> tuple[Samples, Grid]:
+    if kind not in known:
+        raise InputError(f"unknown method {kind!r}; known: {', '.join(known)}")
+    new_length = {axis: n for axis, n in enumerate(shape) if n != grid.shape[axis]}
+    return known[kind](samples, new_length), grid.resized(shape, convention_of(kind))

@@ -1,0 +1,317 @@
+"""Whole-volume runs as MONAI workflows: enlarge or degrade one image.
+
+Both are :class:`monai.bundle.PythonicWorkflow` with the inference properties, so that MONAI
+tools can run them and read or replace their parts:
+
+>>> workflow = UpscaleWorkflow("scan.nii.gz", "fine.nii.gz")  # doctest: +SKIP
+>>> workflow.initialize(); workflow.run(); outcome = workflow.finalize()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel as nib
+import torch
+from monai.bundle import PythonicWorkflow
+from monai.data import Dataset
+from monai.engines import SupervisedEvaluator
+from monai.inferers import Inferer
+from monai.transforms import Compose
+
+from finevox.errors import FinevoxError
+from finevox.pipeline.infer import (
+    DegradationInferer,
+    InterpolationInferer,
+    NetworkInferer,
+    Progress,
+    silent,
+)
+from finevox.pipeline.model import (
+    choose_device,
+    convention_for,
+    degradation_of,
+    get_network,
+    interpolation_for,
+)
+from finevox.pipeline.provenance import Provenance, command_line
+from finevox.pipeline.read import ImageLike
+from finevox.pipeline.settings import DEFAULT_NETWORK, DegradeSettings, UpscaleSettings
+from finevox.pipeline.volumed import RECORD, RESULT, ReadVolumed, WriteVolumed
+from finevox.pipeline.write import check_target
+from finevox.transforms.dictionary import PrepareVolumed, UndoPreparationd
+from finevox.transforms.resize import INTERPOLATIONS, Interpolation
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An image and the record of how it was made: the content of its sidecar."""
+
+    image: nib.Nifti1Image
+    record: dict[str, Any]
+
+
+def add_channel_axis(
+    batch: dict[str, Any], device: torch.device, *_: Any, **__: Any
+) -> tuple[torch.Tensor, None]:
+    """A batch of one for the evaluator; the volume stays on the host, pieces of it travel."""
+    return batch["image"][None], None
+
+
+class VolumeWorkflow(PythonicWorkflow):
+    """What both runs share: one image in, one image out.
+
+    Parameters
+    ----------
+    source
+        A path or a nibabel image.
+    output
+        Target file, or None to keep the result in memory.
+    overwrite
+        Whether a file at the target may be replaced.
+    progress
+        Called with the number of pieces done and their total.
+    command
+        What the sidecar says was run; None is the command line of this process.
+    """
+
+    description: str
+    rescale: bool
+    dtype: str | None
+
+    def facts(self) -> dict[str, Any]:
+        """What the sidecar says of the method."""
+        raise NotImplementedError
+
+    def __init__(
+        self,
+        source: ImageLike,
+        output: str | Path | None = None,
+        *,
+        overwrite: bool = False,
+        progress: Progress = silent,
+        command: str | None = None,
+    ) -> None:
+        configs = Path(str(resources.files("finevox.configs")))
+        super().__init__(workflow_type="inference", meta_file=str(configs / "metadata.json"))
+        self.configs = configs
+        self.source = source
+        self.output = None if output is None else Path(output)
+        self.overwrite = overwrite
+        self.progress = progress
+        self.command = command or command_line()
+        self.outcome: Outcome | None = None
+
+    def initialize(self) -> None:
+        """Check the target and build the parts, so that a bad request fails before any work.
+
+        Raises
+        ------
+        FinevoxError
+            If the request cannot be met.
+        """
+        super().initialize()
+        if self.output is not None:
+            check_target(self.output, overwrite=self.overwrite)
+        self._get_property("evaluator", self.properties["evaluator"])
+
+    def run(self) -> None:
+        """Read, compute, write.
+
+        Raises
+        ------
+        FinevoxError
+            If the image cannot be used or the result not be written.
+        """
+        try:
+            self.evaluator.run()
+        except RuntimeError as error:
+            # MONAI wraps what a transform raises; the user needs the sentence inside.
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, FinevoxError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from None
+        state = self.evaluator.state
+        self.outcome = Outcome(state.output[RESULT], state.output[RECORD])
+
+    def finalize(self) -> Outcome:
+        """The image and its record.
+
+        Raises
+        ------
+        RuntimeError
+            If the workflow has not run.
+        """
+        if self.outcome is None:
+            raise RuntimeError("finalize() comes after initialize() and run()")
+        return self.outcome
+
+    def get_bundle_root(self) -> str:
+        return str(self.configs.parent)
+
+    def get_dataset_dir(self) -> str:
+        return str(Path(self.source).parent) if isinstance(self.source, str | Path) else ""
+
+    def get_dataset_data(self) -> list[dict[str, Any]]:
+        return [{"image": self.source}]
+
+    def get_dataset(self) -> Dataset:
+        return Dataset(self.dataset_data, self.preprocessing)
+
+    def get_evaluator(self) -> SupervisedEvaluator:
+        evaluator = SupervisedEvaluator(
+            device=self.device,
+            val_data_loader=_one_by_one(self.dataset),
+            network=self.network_def,
+            inferer=self.inferer,
+            prepare_batch=add_channel_axis,
+            postprocessing=self.postprocessing,
+            decollate=False,
+        )
+        # An error is raised and reported once, by whoever runs this.
+        evaluator.logger.setLevel(logging.CRITICAL)
+        return evaluator
+
+    def get_preprocessing(self) -> Compose:
+        return Compose([ReadVolumed("image"), PrepareVolumed("image", rescale=self.rescale)])
+
+    def get_postprocessing(self) -> Compose:
+        convention = self.inferer.convention
+        write = WriteVolumed(
+            "pred",
+            source="image",
+            convention=convention,
+            provenance=Provenance(self.description, self.facts(), self.command),
+            output=self.output,
+            overwrite=self.overwrite,
+            dtype=self.dtype,
+        )
+        return Compose([UndoPreparationd("pred", "image", convention), write])
+
+
+def _one_by_one(dataset: Dataset) -> torch.utils.data.DataLoader[Any]:
+    return torch.utils.data.DataLoader(dataset, batch_size=None)
+
+
+class UpscaleWorkflow(VolumeWorkflow):
+    """Enlarge an image with a network, or by interpolation; ``settings`` say how."""
+
+    def __init__(
+        self,
+        source: ImageLike,
+        output: str | Path | None = None,
+        settings: UpscaleSettings | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(source, output, **options)
+        self.settings = settings or UpscaleSettings()
+        self.dtype = self.settings.dtype
+
+        self.interpolation = settings_interpolation(self.settings)
+        self.rescale = self.interpolation is None
+        how = self.interpolation or self.settings.network or DEFAULT_NETWORK
+        self.description = f"Resolution enhanced {self.settings.scale}-fold by {how}"
+
+    def get_device(self) -> torch.device:
+        return choose_device(self.settings.device)
+
+    def get_network_def(self) -> torch.nn.Module:
+        if self.interpolation is not None:
+            return torch.nn.Identity()
+        return get_network(self.settings).to(self.device)
+
+    def get_inferer(self) -> Inferer:
+        wanted = self.settings
+        if self.interpolation is not None:
+            return InterpolationInferer(self.interpolation, wanted.scale, wanted.axes)
+        network = self.network_def
+        return NetworkInferer(
+            wanted.scale,
+            wanted.axes,
+            spatial_dims=network.settings["spatial_dims"],
+            convention=convention_for(network, wanted),
+            interpolation=interpolation_for(network, wanted),
+            device=self.device,
+            max_memory=wanted.max_memory,
+            progress=self.progress,
+        )
+
+    def facts(self) -> dict[str, Any]:
+        wanted = self.settings
+        if self.interpolation is not None:
+            return {"Method": self.interpolation, "Scale": wanted.scale}
+        network = self.network_def
+        return {
+            "Network": network.spec.name,
+            "NetworkSettings": network.settings,
+            "Reference": network.spec.reference,
+            "Weights": "random" if wanted.random_weights else network.record or str(wanted.weights),
+            "WeightsSHA256": network.sha256,
+            "Degradation": degradation_of(network, wanted),
+            "Scale": wanted.scale,
+            "SelfEnsemble": wanted.self_ensemble,
+            "Device": device_name(self.device),
+        }
+
+
+class DegradeWorkflow(VolumeWorkflow):
+    """Reduce the resolution of an image; ``settings`` say how."""
+
+    rescale = False
+
+    def __init__(
+        self,
+        source: ImageLike,
+        output: str | Path | None = None,
+        settings: DegradeSettings | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(source, output, **options)
+        self.settings = settings or DegradeSettings()
+        self.dtype = self.settings.dtype
+        self.description = (
+            f"Resolution reduced {self.settings.scale:g}-fold by {self.settings.kind} degradation"
+        )
+
+    def get_device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def get_network_def(self) -> torch.nn.Module:
+        return torch.nn.Identity()
+
+    def get_inferer(self) -> Inferer:
+        wanted = self.settings
+        return DegradationInferer(
+            wanted.kind, wanted.scale, wanted.axes, wanted.noise_snr_db, wanted.seed
+        )
+
+    def facts(self) -> dict[str, Any]:
+        wanted = self.settings
+        return {
+            "Degradation": wanted.kind,
+            "Scale": wanted.scale,
+            "NoiseSNR_dB": wanted.noise_snr_db,
+            "Seed": wanted.seed,
+        }
+
+
+def settings_interpolation(settings: UpscaleSettings) -> Interpolation | None:
+    """The interpolation that the settings name in place of a network, if they do."""
+    if settings.network in INTERPOLATIONS and settings.weights is None:
+        return cast("Interpolation", settings.network)
+    return None
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a reader of the sidecar knows it."""
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {torch.get_num_threads()} threads"
