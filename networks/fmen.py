@@ -150,8 +150,7 @@ def centred_identity(weight: torch.Tensor) -> torch.Tensor:
     """The kernel of the same shape that returns its input."""
     out = torch.zeros_like(weight)
     centre = tuple(size // 2 for size in weight.shape[2:])
-    for channel in range(weight.shape[0]):
-        out[(channel, channel, *centre)] = 1
+    out[(slice(None), slice(None), *centre)].fill_diagonal_(1)
     return out
 
 

@@ -12,7 +12,7 @@ halves its amplitude. Everything below comes through unchanged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -67,5 +67,4 @@ def add_complex_noise(
     power = float(np.mean(np.square(x, dtype=np.float64)))
     per_channel = np.sqrt(power / 10 ** (snr_db / 10) / 2)
     real, imaginary = (per_channel * generator.standard_normal(x.shape) for _ in range(2))
-    noisy: RealArray = np.hypot(x + real, imaginary).astype(x.dtype)
-    return noisy
+    return cast("RealArray", np.hypot(x + real, imaginary).astype(x.dtype))
