@@ -149,8 +149,8 @@ def folded_norm(norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
 def centred_identity(weight: torch.Tensor) -> torch.Tensor:
     """The kernel of the same shape that returns its input."""
     out = torch.zeros_like(weight)
-    centre = tuple(size // 2 for size in weight.shape[2:])
-    out[(slice(None), slice(None), *centre)].fill_diagonal_(1)
+    middle = out.flatten(2)[:, :, out[0, 0].numel() // 2]
+    middle.fill_diagonal_(1)
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 
@@ -111,3 +112,28 @@ def interpolation_for(network: Network, settings: UpscaleSettings) -> Interpolat
     if architecture(network.spec.name).takes == "low":
         return None
     return ENLARGEMENT_OF[degradation_of(network, settings)]
+
+
+def method_facts(
+    network: Network, settings: UpscaleSettings, device: torch.device
+) -> dict[str, Any]:
+    """What a sidecar says of a network, its weights and where it ran."""
+    own = network.record or str(settings.weights)
+    return {
+        "Network": network.spec.name,
+        "NetworkSettings": network.settings,
+        "Reference": network.spec.reference,
+        "Weights": "random" if settings.random_weights else own,
+        "WeightsSHA256": network.sha256,
+        "Degradation": degradation_of(network, settings),
+        "Scale": settings.scale,
+        "SelfEnsemble": settings.self_ensemble,
+        "Device": device_name(device),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """The device as a reader of the sidecar knows it."""
+    if device.type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {torch.get_num_threads()} threads"

@@ -6,26 +6,51 @@ degrade`` use, and patches are cut from both: a patch therefore never sees an ar
 
 from __future__ import annotations
 
+import fnmatch
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from finevox.errors import InputError
+from finevox.pipeline.read import read_volume
 from finevox.transforms.bicubic import bicubic_resize
 from finevox.transforms.grid import Grid, finest_axes
-from finevox.transforms.intensity import IntensityMap
+from finevox.transforms.intensity import Preparation
 
-Volume = npt.NDArray[np.float32]
-Pair = tuple[Volume, Volume]
+log = logging.getLogger(__name__)
+
+Slices = npt.NDArray[np.float32]
+Pair = tuple[Slices, Slices]
 
 # Patches are centred on voxels above this share of the robust range, save for one in ten.
 FOREGROUND = 0.1
 ANYWHERE = 0.1
+ATTEMPTS = 50
 # Axes coarser than this, relative to the finest, are slice directions and never a plane's side.
 SAME_SPACING = 1.25
+
+
+def subject_scans(folder: Path, subjects: Sequence[str]) -> list[Path]:
+    """The anatomical scans of subjects in a BIDS folder, sorted.
+
+    Raises
+    ------
+    InputError
+        If a subject has none.
+    """
+    scans = []
+    for subject in subjects:
+        found = sorted((folder / subject).glob("**/anat/*.nii.gz"))
+        if not found:
+            raise InputError(f"{folder / subject}: no scan in an anat folder")
+        scans += found
+    return scans
 
 
 def plane_axes(grid: Grid, *, every_plane: bool) -> list[tuple[int, int]]:
@@ -37,24 +62,50 @@ def plane_axes(grid: Grid, *, every_plane: bool) -> list[tuple[int, int]]:
     return [(0, 1), (0, 2), (1, 2)]
 
 
-def make_pair(volume: npt.NDArray[np.generic], axes: tuple[int, int], scale: int) -> Pair:
+def make_pair(
+    volume: npt.NDArray[Any], axes: tuple[int, int], scale: int, *, interpolated: bool = False
+) -> Pair:
     """Scaled volume and its bicubic reduction, slices first: ``(S, h, w)`` and ``(S, H, W)``.
 
-    The high-resolution one is cropped at its end to a multiple of ``scale``.
+    The high-resolution one is cut at its far end to a multiple of ``scale``; ``interpolated``
+    enlarges the low-resolution one back, for networks that take it so.
 
     Raises
     ------
     InputError
         If the volume is constant.
     """
-    intensity = IntensityMap.of(volume)
-    if intensity is None:
+    scaled, record = Preparation.of(volume)
+    if record.intensity is None:
         raise InputError("a constant volume holds nothing to learn from")
-    slices = np.moveaxis(intensity.scale(np.nan_to_num(volume)), axes, (1, 2))
+    slices = np.moveaxis(scaled, axes, (1, 2))
     height, width = (n - n % scale for n in slices.shape[1:])
     high = np.ascontiguousarray(slices[:, :height, :width])
     low = bicubic_resize(high, {1: height // scale, 2: width // scale})
+    if interpolated:
+        low = bicubic_resize(low, {1: height, 2: width})
     return low.astype(np.float32), high
+
+
+def load_pairs(
+    scans: Sequence[Path],
+    scale: int,
+    *,
+    every_plane: bool = True,
+    single_plane: Sequence[str] = (),
+    interpolated: bool = False,
+) -> dict[str, list[Pair]]:
+    """One or more pairs of each scan by name; names that match ``single_plane`` have one."""
+    pairs = {}
+    for scan in scans:
+        samples, origin = read_volume(scan)
+        resampled = any(fnmatch.fnmatch(scan.name, pattern) for pattern in single_plane)
+        planes = plane_axes(origin.grid, every_plane=every_plane and not resampled)
+        pairs[scan.name] = [
+            make_pair(samples[0], axes, scale, interpolated=interpolated) for axes in planes
+        ]
+        log.info("%s: planes over axes %s", scan.name, planes)
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -65,8 +116,10 @@ class PatchSampler:
     ----------
     pairs
         One or more pairs of :func:`make_pair` for each volume.
-    scale, patch, batch
-        Factor, side of a low-resolution patch in samples, and patches in a batch.
+    scale
+        Size of the high-resolution side relative to the low-resolution one.
+    patch, batch
+        Side of a low-resolution patch in samples, and patches in a batch.
     """
 
     pairs: Sequence[Sequence[Pair]]
@@ -88,7 +141,7 @@ class PatchSampler:
         low, high = planes[below(len(planes))]
         depth, height, width = low.shape
         anywhere = float(torch.rand(1, generator=generator)) < ANYWHERE
-        for _ in range(50):
+        for _ in range(ATTEMPTS):
             s, y, x = below(depth), below(height - self.patch + 1), below(width - self.patch + 1)
             if anywhere or low[s, y + self.patch // 2, x + self.patch // 2] > FOREGROUND:
                 break
@@ -98,10 +151,8 @@ class PatchSampler:
         return turned(small, large, below(8))
 
 
-def turned(low: Volume, high: Volume, symmetry: int) -> Pair:
+def turned(low: Slices, high: Slices, symmetry: int) -> Pair:
     """Both patches under one of the eight symmetries of the square."""
     quarter_turns, flip = symmetry % 4, symmetry >= 4
     low, high = (np.rot90(side, quarter_turns) for side in (low, high))
-    if flip:
-        low, high = low.T, high.T
-    return low, high
+    return (low.T, high.T) if flip else (low, high)

@@ -150,7 +150,7 @@ class _LiveBytes(TorchDispatchMode):
     """Counts the bytes of the tensors that operations make, while they live."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive = 0
         self.peak = 0
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -159,7 +159,7 @@ def _check_stored_spacing(path: Path) -> None:
     """Refuse zero, negative and non-finite spacing, which nibabel repairs without a word."""
     with ImageOpener(str(path)) as file:
         head = file.read(540)
-    size_of_header = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+    size_of_header: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
     for endianness in "<>":
         header_class = size_of_header.get(int(np.frombuffer(head[:4], f"{endianness}i4")[0]))
         if header_class is None or len(head) < header_class.template_dtype.itemsize:

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
-from finevox.transforms.grid import Convention, FloatArray, Grid, step_and_first
+from finevox.transforms.grid import Grid
 
 # What set_sform writes for an image that has no code of its own: "aligned to something".
 ALIGNED = 2
@@ -71,37 +71,37 @@ class Origin:
     oddities: tuple[str, ...] = ()
 
     @property
+    def label(self) -> str:
+        """What to call it in a message."""
+        return str(self.path or "the image")
+
+    @property
     def ndim(self) -> int:
         """3 or 4, as in the file."""
         return len(self.header.get_data_shape())
 
 
-def resized_header(
-    header: nib.Nifti1Header, old: Grid, new: Grid, convention: Convention
-) -> nib.Nifti1Header:
-    """The header of a volume on ``new``, made from the header of the one on ``old``.
+def header_on(header: nib.Nifti1Header, old: Grid, new: Grid) -> nib.Nifti1Header:
+    """The header of samples on ``new``, made from the header of the image on ``old``.
 
     sform and qform each move by the change of grid, so that a file whose two forms differ keeps
     both right. Codes, units, intent and description stay; slice timing goes where the number of
     slices changed, since it names slices that no longer exist.
     """
     out: nib.Nifti1Header = header.copy()
-    change = np.eye(4)
-    for axis, (n_old, n_new) in enumerate(zip(old.shape, new.shape, strict=True)):
-        change[axis, axis], change[axis, 3] = step_and_first(n_old, n_new, convention)
+    out.set_data_shape((*new.shape, *header.get_data_shape()[3:]))
+    change = np.linalg.solve(old.affine, new.affine)
     sform, s_code = header.get_sform(coded=True)
     qform, q_code = header.get_qform(coded=True)
+    out.set_zooms((*new.spacing_mm, *header.get_zooms()[3:]))
     if q_code:
+        # Sets the zooms as well, to those of the qform.
         out.set_qform(qform @ change, int(q_code))
     if s_code:
         out.set_sform(sform @ change, int(s_code))
     if not s_code and not q_code:
         # Without a form a reader guesses the origin; say where the samples are instead.
         out.set_sform(new.affine, ALIGNED)
-    zooms: FloatArray = np.array(header.get_zooms()[:3]) * np.diag(change)[:3]
-    time = tuple(header.get_zooms()[3:])
-    out.set_data_shape((*new.shape, *header.get_data_shape()[3:]))
-    out.set_zooms((*zooms.tolist(), *time))
     slice_axis = header.get_dim_info()[2]
     if slice_axis is not None and old.shape[slice_axis] != new.shape[slice_axis]:
         for name in ("slice_start", "slice_end", "slice_code", "slice_duration"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
@@ -19,6 +20,13 @@ from finevox.transforms.grid import Convention
 ORIGIN = "origin"
 RESULT = "result"
 RECORD = "record"
+
+
+def add_batch_axis(
+    batch: dict[str, Any], device: torch.device, *_: Any, **__: Any
+) -> tuple[torch.Tensor, None]:
+    """One volume as a batch for MONAI's evaluator; it stays on the host, pieces of it travel."""
+    return batch["image"][None], None
 
 
 class ReadVolumed(MapTransform):
@@ -79,7 +87,7 @@ class WriteVolumed(MapTransform):
             preparations = out.get(f"{self.source}_{PREPARATIONS}", ())
             grid = grid_of(out[key])
             samples = np.asarray(out[key]).reshape(-1, *grid.shape)
-            image, clipped = make_image(origin, samples, grid, self.convention, self.dtype)
+            image, clipped = make_image(origin, samples, grid, self.dtype)
             warnings = list(origin.oddities)
             if nonfinite := sum(record.nonfinite.count for record in preparations):
                 warnings.append(f"{nonfinite} voxels were NaN or Inf and were kept as they were")

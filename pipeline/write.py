@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 
 from finevox.errors import InputError
-from finevox.pipeline.volume import Origin, Storage, resized_header
-from finevox.transforms.grid import Convention, Grid
+from finevox.pipeline.volume import Origin, Storage, header_on
+from finevox.transforms.grid import Grid
 
 SUFFIXES = (".nii", ".nii.gz")
 
@@ -52,7 +52,6 @@ def make_image(
     origin: Origin,
     samples: np.ndarray[Any, Any],
     grid: Grid,
-    convention: Convention,
     dtype: str | None = None,
 ) -> tuple[nib.Nifti1Image, int]:
     """A NIfTI image of new samples ``(T, I, J, K)``, stored as at its origin or as ``dtype``.
@@ -63,19 +62,20 @@ def make_image(
         The image, and how many values the type could not hold.
     """
     storage = origin.storage if dtype is None else Storage(np.dtype(dtype))
-    header = resized_header(origin.header, origin.grid, grid, convention)
+    header = header_on(origin.header, origin.grid, grid)
     header.set_data_dtype(storage.dtype.newbyteorder("="))
     stored, clipped = storage.encode(samples)
     stored = np.moveaxis(stored, 0, 3)
     if origin.ndim == 3:
         stored = stored[..., 0]
     header.set_data_shape(stored.shape)
-    two = isinstance(origin.header, nib.Nifti2Header)
-    image = (nib.Nifti2Image if two else nib.Nifti1Image)(stored, header.get_best_affine(), header)
-    # Stored as encoded: nibabel scales no further once both numbers are set.
-    image.header.set_slope_inter(
-        storage.slope if storage.is_integer else 1.0, storage.inter if storage.is_integer else 0.0
+    image_class: Any = (
+        nib.Nifti2Image if isinstance(origin.header, nib.Nifti2Header) else nib.Nifti1Image
     )
+    image = image_class(stored, header.get_best_affine(), header)
+    # Stored as encoded: nibabel scales no further once both numbers are set.
+    slope, inter = (storage.slope, storage.inter) if storage.is_integer else (1.0, 0.0)
+    image.header.set_slope_inter(slope, inter)
     return image, clipped
 
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from finevox.transforms.grid import FloatArray, sample_positions
+from finevox.transforms.separable import RealArray, resize_separably
 
 CUBIC_SUPPORT = 2.0
 
@@ -52,21 +53,9 @@ def resize_matrix(n_old: int, n_new: int) -> sparse.csr_array:
     return sparse.csr_array((weight.ravel(), (row, folded.ravel())), shape=(n_new, n_old))
 
 
-def bicubic_resize(
-    array: npt.NDArray[Any], new_length: Mapping[int, int]
-) -> npt.NDArray[np.floating[Any]]:
+def bicubic_resize(array: npt.NDArray[Any], new_length: Mapping[int, int]) -> RealArray:
     """Resize an array along the axes of ``new_length``, which maps axis to number of samples.
 
     Any number of dimensions. float32 stays float32, everything else is computed in float64.
     """
-    # Shrinking axes first keeps the intermediate arrays small.
-    order = sorted(new_length, key=lambda axis: new_length[axis] / array.shape[axis])
-    out: npt.NDArray[Any] = array.astype(np.result_type(array.dtype, np.float32), copy=False)
-    if array.dtype.kind in "iub":
-        out = array.astype(np.float64)
-    for axis in order:
-        matrix = resize_matrix(out.shape[axis], new_length[axis]).astype(out.dtype)
-        moved = np.moveaxis(out, axis, 0)
-        flat = matrix @ np.ascontiguousarray(moved).reshape(moved.shape[0], -1)
-        out = np.moveaxis(flat.reshape(-1, *moved.shape[1:]), 0, axis)
-    return np.ascontiguousarray(out)
+    return resize_separably(array, new_length, resize_matrix)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-RealArray = npt.NDArray[np.floating[Any]]
+from finevox.transforms.separable import RealArray, in_float
 
 
 def kspace_resize(array: npt.NDArray[Any], new_length: Mapping[int, int]) -> RealArray:
@@ -26,15 +26,12 @@ def kspace_resize(array: npt.NDArray[Any], new_length: Mapping[int, int]) -> Rea
 
     Any number of dimensions. float32 stays float32, everything else is computed in float64.
     """
-    if array.dtype.kind in "iub":
-        array = array.astype(np.float64)
-    out: npt.NDArray[Any] = array
+    out = in_float(array)
     # Truncating first keeps the intermediate arrays small.
     for axis in sorted(new_length, key=lambda axis: new_length[axis] / array.shape[axis]):
         if new_length[axis] != out.shape[axis]:
             out = _resize_axis(out, axis, new_length[axis])
-    real: RealArray = np.ascontiguousarray(out.real)
-    return real
+    return cast("RealArray", np.ascontiguousarray(out.real))
 
 
 def _resize_axis(array: npt.NDArray[Any], axis: int, n_new: int) -> npt.NDArray[Any]:
@@ -48,7 +45,10 @@ def _resize_axis(array: npt.NDArray[Any], axis: int, n_new: int) -> npt.NDArray[
         margin[axis] = (-first, n_new - n_old + first)
         spectrum = np.pad(spectrum, margin)
     spectrum *= spectrum.real.dtype.type(n_new / n_old)
-    return fft.fftshift(fft.ifft(fft.ifftshift(spectrum, axis), axis=axis), axis)
+    resized: npt.NDArray[Any] = fft.fftshift(
+        fft.ifft(fft.ifftshift(spectrum, axis), axis=axis), axis
+    )
+    return resized
 
 
 def add_complex_noise(
@@ -61,9 +61,7 @@ def add_complex_noise(
     ``mean(x^2) / 10^(snr_db / 10)`` on the image, which is where it is drawn; the magnitude is
     Rician (Gudbjartsson & Patz, MRM 34, 1995, doi:10.1002/mrm.1910340618).
     """
-    x = array.astype(np.result_type(array.dtype, np.float32), copy=False)
-    if array.dtype.kind in "iub":
-        x = array.astype(np.float64)
+    x = in_float(array)
     power = float(np.mean(np.square(x, dtype=np.float64)))
     per_channel = np.sqrt(power / 10 ** (snr_db / 10) / 2)
     real, imaginary = (per_channel * generator.standard_normal(x.shape) for _ in range(2))

@@ -12,12 +12,12 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from finevox.errors import InputError
 from finevox.transforms.bicubic import bicubic_resize
-from finevox.transforms.grid import Convention, Grid, reduced_length, step_and_first
+from finevox.transforms.grid import Convention, Grid, reduced_length
 from finevox.transforms.kspace import add_complex_noise, kspace_resize
+from finevox.transforms.spline import spline_resize
 
 Samples = npt.NDArray[Any]
 Degradation = Literal["bicubic", "kspace"]
@@ -100,26 +100,11 @@ def enlarge(
     return _resize(samples, grid, method, ENLARGE, shape)
 
 
-def _spline_resize(samples: Samples, new_length: Mapping[int, int]) -> Samples:
-    """Cubic B-spline interpolation along the axes of ``new_length``, edges mirrored."""
-    out = samples.astype(np.result_type(samples.dtype, np.float32), copy=False)
-    for axis, n_new in new_length.items():
-        step, first = np.ones(out.ndim), np.zeros(out.ndim)
-        step[axis], first[axis] = step_and_first(out.shape[axis], n_new, "fov")
-        shape = list(out.shape)
-        shape[axis] = n_new
-        coefficients = ndimage.spline_filter1d(out, axis=axis, mode="reflect", output=out.dtype)
-        out = ndimage.affine_transform(
-            coefficients, step, first, tuple(shape), order=3, mode="reflect", prefilter=False
-        )
-    return out
-
-
 Resizer = Callable[[Samples, Mapping[int, int]], Samples]
 DEGRADE: Mapping[str, Resizer] = {"bicubic": bicubic_resize, "kspace": kspace_resize}
 ENLARGE: Mapping[str, Resizer] = {
     "bicubic": bicubic_resize,
-    "spline": _spline_resize,
+    "spline": spline_resize,
     "zerofill": kspace_resize,
 }
 

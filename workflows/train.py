@@ -1,6 +1,6 @@
-"""Training of a 2-D network on volumes: ``finevox train CONFIG --data FOLDER --output FOLDER``.
+"""Training of a 2-D network on volumes: ``finevox train CONFIG --data DIR --output DIR``.
 
-Patches are degraded by bicubic reduction in the plane of the slices; loss L1, optimiser Adam,
+Patches are degraded by bicubic reduction in the planes of slices; loss L1, optimiser Adam,
 learning rate linear up then cosine down, weights averaged exponentially. The run folder holds
 ``checkpoint.pt`` (everything needed to go on), ``curve.csv`` and, at the end, the averaged
 network as safetensors.
@@ -9,122 +9,297 @@ network as safetensors.
 from __future__ import annotations
 
 import csv
-import fnmatch
+import dataclasses
+import difflib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
+import yaml
 from torch import nn
 
-from finevox.errors import ConfigError
-from finevox.networks.fmen import FMEN
-from finevox.pipeline.patches import Pair, PatchSampler, make_pair, plane_axes
-from finevox.transforms.grid import Grid
+from finevox.errors import ConfigError, FinevoxError
+from finevox.networks import Network, create, save
+from finevox.pipeline.patches import Pair, PatchSampler, load_pairs, subject_scans
+from finevox.transforms.bicubic import bicubic_resize
+from finevox.transforms.metrics import psnr
 
 log = logging.getLogger(__name__)
 
-
-def load_pairs(data, subjects, single_plane, scale, every_plane=True):
-    out = {}
-    for sub in subjects:
-        for f in sorted((data / sub / "anat").glob("*.nii.gz")):
-            img = nib.load(f)
-            vol = np.asarray(img.dataobj, dtype=np.float32)
-            grid = Grid(vol.shape, img.affine)
-            ep = every_plane and not any(fnmatch.fnmatch(f.name, p) for p in single_plane)
-            out[f.name] = [make_pair(vol, a, scale) for a in plane_axes(grid, every_plane=ep)]
-            log.info("%s %s %s", f.name, vol.shape, plane_axes(grid, every_plane=ep))
-    return out
+CHECKPOINT = "checkpoint.pt"
+CURVE = "curve.csv"
+LAST_RATE = 0.005
+SAVE_EVERY = 500
+REPORT_EVERY = 100
+# Slices of each validation volume that are looked at while training.
+VALIDATION_SLICES = 4
 
 
-def rate(step, s):
-    if step < s["warm_up"]:
-        return (step + 1) / s["warm_up"]
-    done = (step - s["warm_up"]) / max(1, s["steps"] - s["warm_up"])
-    return 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * min(done, 1)))
+@dataclass(frozen=True)
+class TrainSettings:
+    """A training recipe; see ``configs/train_fmen_x2.yaml`` for one.
+
+    ``training`` and ``validation`` are subjects of the BIDS folder, ``single_plane`` patterns of
+    file names that are used in the plane of their slices only, ``average`` the decay of the
+    weights' exponential average, ``data`` and ``licence`` what the weights will say of
+    themselves.
+    """
+
+    network: str
+    scale: int
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    data: str
+    licence: str
+    single_plane: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    patch: int = 40
+    batch: int = 10
+    steps: int = 12000
+    learning_rate: float = 1e-3
+    warm_up: int = 300
+    average: float = 0.999
+    seed: int = 0
+    validate_every: int = 1000
+
+    def __post_init__(self) -> None:
+        if both := set(self.training) & set(self.validation):
+            raise ConfigError(f"subjects both in training and validation: {', '.join(both)}")
+
+    @classmethod
+    def from_yaml(cls, config: str | Path) -> TrainSettings:
+        """Read a recipe from a file, or one that ships by its name.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such file, or it has unknown or missing keys.
+        """
+        path = Path(config)
+        if not path.is_file():
+            path = Path(str(resources.files("finevox.configs") / path.name))
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ConfigError(f"{config}: not a readable YAML file ({error})") from error
+        if not isinstance(content, dict):
+            raise ConfigError(f"{config}: needs keys and values")
+        known = {field.name for field in dataclasses.fields(cls)}
+        for key in content.keys() - known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
+            raise ConfigError(f"{config}: unknown key {key!r}{hint}")
+        lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
+        try:
+            return cls(**{**content, **lists})
+        except TypeError as error:
+            raise ConfigError(f"{config}: {error}") from error
 
 
-@torch.no_grad()
-def validate(model, pairs):
-    model.eval()
-    inf = FMEN(trained=False).eval()
-    inf.load_state_dict(model.reparameterised_state())
-    inf = inf.to(memory_format=torch.channels_last)
-    from finevox.transforms.bicubic import bicubic_resize
-    rows = {}
-    for name, planes in pairs.items():
-        low, high = planes[0]
-        idx = np.linspace(0.3, 0.7, 4) * low.shape[0]
-        idx = idx.astype(int)
-        l, h = low[idx], high[idx]
-        y = inf(torch.from_numpy(l)[:, None].contiguous(memory_format=torch.channels_last)).numpy()[:, 0]
-        b = bicubic_resize(l, {1: h.shape[1], 2: h.shape[2]})
-        peak = high.max() - high.min()
-        p = lambda z: 10 * math.log10(peak**2 / np.mean((z - h).astype(float) ** 2))
-        rows[name] = (p(y), p(b))
-    return rows
+def run_training(config: str | Path, data: Path, output: Path) -> Path:
+    """Train, or go on with the run in ``output``; returns the path of the weights.
+
+    Raises
+    ------
+    FinevoxError
+        If the recipe or the data cannot be used, or the loss is no longer a number.
+    """
+    settings = TrainSettings.from_yaml(config)
+    run = Run.prepare(settings, data, output)
+    try:
+        run.train()
+    except KeyboardInterrupt:
+        run.save_checkpoint()
+        log.warning("stopped at step %d; the same command goes on from there", run.step)
+        raise
+    weights = output / f"{settings.network}_2d_x{settings.scale}_bicubic.safetensors"
+    save(
+        run.averaged,
+        weights,
+        {
+            "convention": "fov",
+            "degradation": "bicubic",
+            "data": settings.data,
+            "subjects": list(settings.training),
+            "licence": settings.licence,
+            "steps": run.step,
+        },
+    )
+    return weights
 
 
-def main(cfg, data, out):
-    import yaml
-    s = yaml.safe_load(Path(cfg).read_text())
-    s["learning_rate"] = float(s["learning_rate"])
-    data, out = Path(data), Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    tr = load_pairs(data, s["training"], s["single_plane"], s["scale"])
-    va = load_pairs(data, s["validation"], s["single_plane"], s["scale"], False)
-    torch.manual_seed(s["seed"])
-    gen = torch.Generator().manual_seed(s["seed"])
-    model = FMEN().to(memory_format=torch.channels_last)
-    avg = FMEN()
-    avg.load_state_dict(model.state_dict())
-    opt = torch.optim.Adam(model.parameters(), lr=s["learning_rate"])
-    sched = torch.optim.lr_scheduler.LambdaLR(opt, lambda k: rate(k, s))
-    sampler = PatchSampler(list(tr.values()), s["scale"], s["patch"], s["batch"])
-    step = 0
-    ck = out / "checkpoint.pt"
-    if ck.exists():
-        c = torch.load(ck, weights_only=True)
-        model.load_state_dict(c["model"]); avg.load_state_dict(c["average"])
-        opt.load_state_dict(c["optimiser"]); sched.load_state_dict(c["schedule"])
-        gen.set_state(c["generator"]); step = c["step"]
-    tot, t0 = 0.0, time.time()
-    while step < s["steps"]:
-        model.train()
-        low, high = sampler.draw(gen)
-        low = low.contiguous(memory_format=torch.channels_last)
-        loss = nn.functional.l1_loss(model(low), high)
-        opt.zero_grad(set_to_none=True)
+@dataclass
+class Run:
+    """The state of a training run."""
+
+    settings: TrainSettings
+    output: Path
+    sampler: PatchSampler
+    validation: Mapping[str, Pair]
+    network: Network
+    averaged: Network
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    generator: torch.Generator
+    step: int = 0
+
+    @classmethod
+    def prepare(cls, settings: TrainSettings, data: Path, output: Path) -> Run:
+        """Load the scans, build the network, and take up an earlier checkpoint if there is one."""
+        torch.manual_seed(settings.seed)
+        network = create(settings.network, 2, settings.scale, **settings.settings)
+        averaged = create(settings.network, 2, settings.scale, **settings.settings)
+        averaged.load_state_dict(network.state_dict())
+        interpolated = network.spec.takes == "interpolated"
+        training = load_pairs(
+            subject_scans(data, settings.training),
+            settings.scale,
+            single_plane=settings.single_plane,
+            interpolated=interpolated,
+        )
+        validation = load_pairs(
+            subject_scans(data, settings.validation),
+            settings.scale,
+            every_plane=False,
+            interpolated=interpolated,
+        )
+        growth = 1 if interpolated else settings.scale
+        optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+        run = cls(
+            settings,
+            output,
+            PatchSampler(list(training.values()), growth, settings.patch, settings.batch),
+            {name: planes[0] for name, planes in validation.items()},
+            network,
+            averaged,
+            optimiser,
+            torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: learning_rate(k, settings)),
+            torch.Generator().manual_seed(settings.seed),
+        )
+        output.mkdir(parents=True, exist_ok=True)
+        if (output / CHECKPOINT).exists():
+            run.load_checkpoint()
+        return run
+
+    def train(self) -> None:
+        """Run the steps that are left."""
+        losses, since = [], time.monotonic()
+        while self.step < self.settings.steps:
+            losses.append(self.one_step())
+            last = self.step == self.settings.steps
+            if self.step % REPORT_EVERY == 0:
+                pace = (time.monotonic() - since) / len(losses)
+                log.info("step %d, loss %.5f, %.2f s/step", self.step, np.mean(losses), pace)
+            if self.step % SAVE_EVERY == 0 or last:
+                self.save_checkpoint()
+            if self.step % self.settings.validate_every == 0 or last:
+                self.validate(float(np.mean(losses)))
+            if self.step % REPORT_EVERY == 0:
+                losses, since = [], time.monotonic()
+
+    def one_step(self) -> float:
+        """One batch; returns its loss.
+
+        Raises
+        ------
+        FinevoxError
+            If the loss is not a number.
+        """
+        self.network.train()
+        low, high = self.sampler.draw(self.generator)
+        loss = nn.functional.l1_loss(
+            self.network(low.contiguous(memory_format=torch.channels_last)), high
+        )
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FinevoxError(f"the loss of step {self.step + 1} is {value}; lower learning_rate")
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        opt.step(); sched.step(); step += 1
-        decay = min(s["average"], step / (step + 10))
-        with torch.no_grad():
-            for a, b in zip(avg.state_dict().values(), model.state_dict().values()):
-                if a.is_floating_point(): a.lerp_(b, 1 - decay)
-                else: a.copy_(b)
-        tot += float(loss.detach())
-        if step % 100 == 0:
-            log.info("step %d loss %.5f %.3f s/step", step, tot / 100, (time.time() - t0) / 100)
-            last = tot / 100; tot, t0 = 0.0, time.time()
-        if step % 500 == 0 or step == s["steps"]:
-            tmp = ck.with_suffix(".tmp")
-            torch.save(dict(model=model.state_dict(), average=avg.state_dict(), optimiser=opt.state_dict(), schedule=sched.state_dict(), generator=gen.get_state(), step=step), tmp)
-            tmp.replace(ck)
-        if step % s["validate_every"] == 0 or step == s["steps"]:
-            rows = validate(avg, va)
-            gain = np.mean([a - b for a, b in rows.values()])
-            log.info("step %d gain %.3f dB %s", step, gain, {k: f"{a:.2f}/{b:.2f}" for k, (a, b) in rows.items()})
-            with (out / "curve.csv").open("a", newline="") as f:
-                csv.writer(f).writerow([step, last, gain, *[round(x, 4) for r in rows.values() for x in r]])
-            t0 = time.time()
+        self.optimiser.step()
+        self.schedule.step()
+        self.step += 1
+        self._average()
+        return value
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the average towards the weights, faster at first than later."""
+        decay = min(self.settings.average, self.step / (self.step + 10))
+        own = self.averaged.state_dict().values()
+        for average, value in zip(own, self.network.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)
+
+    @torch.no_grad()
+    def validate(self, loss: float) -> None:
+        """Append PSNR of network and bicubic enlargement on a few slices to the curve."""
+        network = self.averaged.inference_form()
+        row: dict[str, Any] = {"step": self.step, "loss": loss}
+        for name, (low, high) in self.validation.items():
+            places = np.linspace(0.3, 0.7, VALIDATION_SLICES) * len(low)
+            some, truth = low[places.astype(int)], high[places.astype(int)]
+            result = network(torch.from_numpy(some)[:, None]).numpy()[:, 0]
+            plain = bicubic_resize(some, dict(enumerate(truth.shape[1:], start=1)))
+            peak = float(high.max() - high.min())
+            row[f"{name} network"] = psnr(truth, result, peak)
+            row[f"{name} bicubic"] = psnr(truth, plain, peak)
+        self.averaged.train()
+        _append(self.output / CURVE, row)
+        gain = [row[f"{name} network"] - row[f"{name} bicubic"] for name in self.validation]
+        log.info("step %d: %.2f dB above bicubic on validation slices", self.step, np.mean(gain))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+        }
+
+    def save_checkpoint(self) -> None:
+        """Write the state under a temporary name, then rename it."""
+        temporary = self.output / f".{CHECKPOINT}.part"
+        torch.save(self.state(), temporary)
+        temporary.replace(self.output / CHECKPOINT)
+
+    def load_checkpoint(self) -> None:
+        """Take up the state of the run folder."""
+        state = torch.load(self.output / CHECKPOINT, weights_only=True)
+        for name in ("network", "averaged", "optimiser", "schedule"):
+            part = getattr(self, name)
+            part.load_state_dict(state[name])
+        self.generator.set_state(state["generator"])
+        self.step = state["step"]
+        log.info("going on from step %d", self.step)
 
 
-if __name__ == "__main__":
-    import sys
-    main(*sys.argv[1:])
+def learning_rate(step: int, settings: TrainSettings) -> float:
+    """Share of the peak learning rate at a step: linear up, then half a cosine down."""
+    if step < settings.warm_up:
+        return (step + 1) / settings.warm_up
+    done = min((step - settings.warm_up) / max(settings.steps - settings.warm_up, 1), 1)
+    return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    fresh = not path.exists()
+    values: Iterable[Any] = (
+        round(value, 5) if isinstance(value, float) else value for value in row.values()
+    )
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(row)
+        writer.writerow(values)

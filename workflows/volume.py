@@ -34,14 +34,20 @@ from finevox.pipeline.infer import (
 from finevox.pipeline.model import (
     choose_device,
     convention_for,
-    degradation_of,
     get_network,
     interpolation_for,
+    method_facts,
 )
 from finevox.pipeline.provenance import Provenance, command_line
 from finevox.pipeline.read import ImageLike
 from finevox.pipeline.settings import DEFAULT_NETWORK, DegradeSettings, UpscaleSettings
-from finevox.pipeline.volumed import RECORD, RESULT, ReadVolumed, WriteVolumed
+from finevox.pipeline.volumed import (
+    RECORD,
+    RESULT,
+    ReadVolumed,
+    WriteVolumed,
+    add_batch_axis,
+)
 from finevox.pipeline.write import check_target
 from finevox.transforms.dictionary import PrepareVolumed, UndoPreparationd
 from finevox.transforms.resize import INTERPOLATIONS, Interpolation
@@ -55,13 +61,6 @@ class Outcome:
 
     image: nib.Nifti1Image
     record: dict[str, Any]
-
-
-def add_channel_axis(
-    batch: dict[str, Any], device: torch.device, *_: Any, **__: Any
-) -> tuple[torch.Tensor, None]:
-    """A batch of one for the evaluator; the volume stays on the host, pieces of it travel."""
-    return batch["image"][None], None
 
 
 class VolumeWorkflow(PythonicWorkflow):
@@ -172,7 +171,7 @@ class VolumeWorkflow(PythonicWorkflow):
             val_data_loader=_one_by_one(self.dataset),
             network=self.network_def,
             inferer=self.inferer,
-            prepare_batch=add_channel_axis,
+            prepare_batch=add_batch_axis,
             postprocessing=self.postprocessing,
             decollate=False,
         )
@@ -248,18 +247,7 @@ class UpscaleWorkflow(VolumeWorkflow):
         wanted = self.settings
         if self.interpolation is not None:
             return {"Method": self.interpolation, "Scale": wanted.scale}
-        network = self.network_def
-        return {
-            "Network": network.spec.name,
-            "NetworkSettings": network.settings,
-            "Reference": network.spec.reference,
-            "Weights": "random" if wanted.random_weights else network.record or str(wanted.weights),
-            "WeightsSHA256": network.sha256,
-            "Degradation": degradation_of(network, wanted),
-            "Scale": wanted.scale,
-            "SelfEnsemble": wanted.self_ensemble,
-            "Device": device_name(self.device),
-        }
+        return method_facts(self.network_def, wanted, self.device)
 
 
 class DegradeWorkflow(VolumeWorkflow):
@@ -308,10 +296,3 @@ def settings_interpolation(settings: UpscaleSettings) -> Interpolation | None:
     if settings.network in INTERPOLATIONS and settings.weights is None:
         return cast("Interpolation", settings.network)
     return None
-
-
-def device_name(device: torch.device) -> str:
-    """The device as a reader of the sidecar knows it."""
-    if device.type == "cuda":
-        return f"{device}: {torch.cuda.get_device_name(device)}"
-    return f"cpu: {torch.get_num_threads()} threads"

@@ -1,0 +1,75 @@
+# Needs Python 3.11 or newer and make; everything else goes into .venv, once.
+#
+#   make demo    degrade, restore and compare a brain; images and a picture go to ./demo
+#   make test    run the tests
+#   make lint    style, types and import layers
+#   make bench   run the benchmarks
+#   make clean   remove .venv and whatever these targets left, but no results
+#
+# Variables: PYTHON (interpreter that makes .venv), PIP_FLAGS (such as an --extra-index-url with
+# CPU wheels of torch), TEST_JOBS (test processes), PYTEST_FLAGS (such as "-k grid").
+
+# A name on PATH may be a launcher of a version that is not there, so each is tried. When none is
+# new enough the last one tried says so below.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(or $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; \
+  done),python3)
+endif
+PIP_FLAGS ?=
+TEST_JOBS ?= 2
+PYTEST_FLAGS ?=
+
+BIN := .venv/bin
+BENCHMARKS := $(sort $(wildcard benchmarks/[!_]*.py))
+
+# What each set-up installs, and the smaller ones that it holds.
+extras-run :=
+extras-test := [test]
+extras-dev := [dev]
+holds-run := run
+holds-test := run test
+holds-dev := run test dev
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench clean
+
+demo: .venv/.installed-run
+	@$(BIN)/finevox demo --output demo --overwrite
+
+# One thread per process: torch would start as many as there are cores in each of them. A file's
+# tests stay in one process, so that what they share is made once.
+test: .venv/.installed-test
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+	  $(BIN)/pytest -q -n $(TEST_JOBS) --dist loadfile $(PYTEST_FLAGS)
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/.installed-run
+	$(if $(BENCHMARKS),,$(error benchmarks/ holds no scripts))
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf .venv build dist src/*.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find benchmarks configs networks pipeline src tests transforms workflows \
+	  -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: nothing is installed again until the requirements change.
+.venv/.installed-%: .venv/.made pyproject.toml constraints.txt
+	@echo "Installing finevox$(extras-$*) into .venv; the first time takes minutes"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) \
+	  -c constraints.txt -e '.$(extras-$*)'
+	@touch $(holds-$*:%=.venv/.installed-%)
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "finevox needs Python 3.11 or newer, and '$(PYTHON)' is not that; name one:" \
+	    "make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@touch $@

@@ -1,0 +1,246 @@
+"""What each command does: options in, result on stdout, exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from finevox.errors import InputError
+from finevox.networks import ARCHITECTURES, shipped
+from finevox.pipeline.settings import DegradeSettings, UpscaleSettings, parse_axes, parse_memory
+from finevox.pipeline.write import check_target
+from finevox.workflows.cli import DONE
+
+log = logging.getLogger(__name__)
+
+# Figures of a comparison: name, heading, format.
+FIGURES = (
+    ("psnr_db", "PSNR dB", ".2f"),
+    ("ssim_2d", "SSIM 2-D", ".4f"),
+    ("ssim_3d", "SSIM 3-D", ".4f"),
+    ("mae", "MAE", ".4g"),
+    ("nrmse", "NRMSE", ".4f"),
+    ("hfen", "HFEN", ".4f"),
+)
+
+
+def upscale(options: argparse.Namespace) -> int:
+    """``finevox upscale``."""
+    _check_files(options)
+    settings = UpscaleSettings(
+        **_given(options, UpscaleSettings),
+        axes=parse_axes(options.axes),
+        max_memory=None if options.max_memory is None else parse_memory(options.max_memory),
+    )
+    from finevox.workflows.volume import UpscaleWorkflow
+
+    with progress_bar(options.input.name) as report:
+        workflow = UpscaleWorkflow(
+            options.input, options.output, settings, overwrite=options.overwrite, progress=report
+        )
+        workflow.initialize()
+        workflow.run()
+    return _print_record(options, workflow.finalize().record)
+
+
+def degrade(options: argparse.Namespace) -> int:
+    """``finevox degrade``."""
+    _check_files(options)
+    settings = DegradeSettings(**_given(options, DegradeSettings), axes=parse_axes(options.axes))
+    from finevox.workflows.degrade import write_divisible
+    from finevox.workflows.volume import DegradeWorkflow
+
+    source = options.input
+    if options.reference is not None:
+        source = write_divisible(source, options.reference, settings, options.overwrite)
+    workflow = DegradeWorkflow(source, options.output, settings, overwrite=options.overwrite)
+    workflow.initialize()
+    workflow.run()
+    return _print_record(options, workflow.finalize().record)
+
+
+def compare(options: argparse.Namespace) -> int:
+    """``finevox compare``."""
+    from finevox.workflows.compare import compare_images
+
+    rows = compare_images(
+        options.reference, options.tests, mask=options.mask, peak=_peak(options.peak)
+    )
+    if options.json:
+        return _print_json(rows)
+    table = comparison_table(rows)
+    peak = "maximum of the reference" if options.peak == "max" else "as given"
+    table.caption = (
+        f"peak {rows[0]['peak']:g} ({peak}); SSIM: Gaussian window 11, sigma 1.5, 2-D over "
+        f"slices across axis {rows[0]['slice_axis']}"
+    )
+    Console().print(table)
+    return DONE
+
+
+def info(options: argparse.Namespace) -> int:
+    """``finevox info``."""
+    from finevox.workflows.inspect import inspect_image
+
+    facts = inspect_image(options.file)
+    if options.json:
+        return _print_json(facts)
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        if name not in ("odd", "affine") and value not in (None, ""):
+            shown = " x ".join(map(str, value)) if isinstance(value, list) else str(value)
+            table.add_row(name.replace("_", " "), shown)
+    table.add_row("affine", str(np.round(facts["affine"][:3], 4)))
+    for sentence in facts["odd"] or ["nothing"]:
+        table.add_row("odd", sentence)
+    Console().print(table)
+    return DONE
+
+
+def networks(options: argparse.Namespace) -> int:
+    """``finevox networks``."""
+    rows = [
+        {
+            **dataclasses.asdict(spec),
+            "reference": spec.reference,
+            "weights": [
+                {"file": own.path.name, "for": str(own), "licence": own.metadata["licence"]}
+                for own in shipped()
+                if own.network == spec.name
+            ],
+        }
+        for spec in ARCHITECTURES.values()
+    ]
+    if options.json:
+        return _print_json(rows)
+    table = Table(caption="parameters and multiply-adds: 2-D, x2, one channel, 120x120 to 240x240")
+    for heading in ("network", "year", "takes", "scales", "parameters", "mult-adds", "weights"):
+        numeric = heading in ("parameters", "mult-adds")
+        table.add_column(heading, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            str(row["year"]),
+            row["takes"],
+            " ".join(map(str, row["scales"])),
+            f"{row['parameters']:,}",
+            f"{row['mult_adds'] / 1e9:.2f} G",
+            "\n".join(f"{own['for']} ({own['licence']})" for own in row["weights"]) or "-",
+        )
+    Console().print(table)
+    return DONE
+
+
+def demo(options: argparse.Namespace) -> int:
+    """``finevox demo``."""
+    from finevox.workflows.demo import run_demo
+
+    rows, picture = run_demo(options.output, slices=options.slices, overwrite=options.overwrite)
+    if options.json:
+        return _print_json({"picture": str(picture), "figures": rows})
+    table = comparison_table(rows)
+    table.title = "MNI152, resolution halved in the slices and restored"
+    table.caption = f"peak: maximum of the reference. Picture: {picture}"
+    Console().print(table)
+    return DONE
+
+
+def train(options: argparse.Namespace) -> int:
+    """``finevox train``."""
+    from finevox.workflows.train import run_training
+
+    weights = run_training(options.config, options.data, options.output)
+    sys.stdout.write(f"{weights}\n")
+    return DONE
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "upscale": upscale,
+    "degrade": degrade,
+    "compare": compare,
+    "info": info,
+    "networks": networks,
+    "demo": demo,
+    "train": train,
+}
+
+
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Figures of several images against one reference."""
+    table = Table()
+    table.add_column("image")
+    for _, heading, _ in FIGURES:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        cells = []
+        for name, _, style in FIGURES:
+            value = row[name]
+            exact = name == "psnr_db" and row["identical"]
+            cells.append("equal" if exact else "-" if value is None else format(value, style))
+        table.add_row(Path(row["test"]).name, *cells)
+    return table
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr while a terminal is watching; yields what to call with done and total."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Refuse what can be refused before torch is loaded, which takes seconds."""
+    check_target(options.output, overwrite=options.overwrite)
+    if not options.input.exists():
+        raise InputError(f"{options.input}: no such file")
+
+
+def _given(options: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """The options that are fields of ``settings`` as they stand."""
+    parsed = {"axes", "max_memory"}
+    names = {field.name for field in dataclasses.fields(settings)} - parsed
+    return {name: getattr(options, name) for name in names}
+
+
+def _peak(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"peak {text!r}: give max or a number") from None
+
+
+def _print_record(options: argparse.Namespace, record: Mapping[str, Any]) -> int:
+    for sentence in record["Warnings"]:
+        log.warning("%s: %s", options.input, sentence)
+    if options.json:
+        return _print_json(record)
+    axes = ",".join(map(str, record["Axes"]))
+    shape = " x ".join(map(str, record["Shape"]))
+    spacing = " x ".join(f"{mm:.4g}" for mm in record["Spacing_mm"])
+    seconds = f"{record['Seconds']:.1f} s"
+    sys.stdout.write(f"{options.output}: {shape}, {spacing} mm, axes {axes}, {seconds}\n")
+    return DONE
+
+
+def _print_json(document: object) -> int:
+    sys.stdout.write(json.dumps(document, indent=2, default=str, allow_nan=False) + "\n")
+    return DONE

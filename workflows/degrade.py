@@ -1,0 +1,52 @@
+"""A reference that a degraded and restored image can be compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finevox.errors import InputError
+from finevox.pipeline.infer import resolve_axes
+from finevox.pipeline.read import ImageLike, read_volume
+from finevox.pipeline.settings import DegradeSettings
+from finevox.pipeline.write import check_target, make_image, write_image
+from finevox.transforms.grid import Grid
+
+
+def divisible_shape(grid: Grid, settings: DegradeSettings) -> tuple[int, int, int]:
+    """The largest shape within a grid whose sides along the axes the scale divides.
+
+    Raises
+    ------
+    InputError
+        If the scale is not a whole number, or a side is shorter than it.
+    """
+    scale = int(settings.scale)
+    if scale != settings.scale:
+        raise InputError(f"scale {settings.scale:g}: a reference needs a whole number")
+    axes = resolve_axes(settings.axes, grid)
+    i, j, k = (n - n % scale if axis in axes else n for axis, n in enumerate(grid.shape))
+    if 0 in (i, j, k):
+        raise InputError(f"a volume of shape {grid.shape} is too small for scale {scale}")
+    return i, j, k
+
+
+def write_divisible(
+    source: ImageLike, reference: Path, settings: DegradeSettings, overwrite: bool
+) -> Path:
+    """Write ``source`` cut at its far ends to a size that the scale divides.
+
+    Degrading that file and enlarging the result by the same scale leads back to its own grid;
+    a size that the scale does not divide leads to one of slightly different spacing.
+
+    Raises
+    ------
+    InputError
+        If the image or the target cannot be used.
+    """
+    check_target(reference, overwrite=overwrite)
+    samples, origin = read_volume(source)
+    i, j, k = divisible_shape(origin.grid, settings)
+    grid = origin.grid.cropped((0, 0, 0), (i, j, k))
+    image, _ = make_image(origin, samples[:, :i, :j, :k], grid)
+    write_image(image, reference)
+    return reference
