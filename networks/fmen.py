@@ -216,6 +216,7 @@ class FMEN(Network):
             return self.eval()
         out = create(self.spec.name, **{**self.settings, "trained": False}).to(self.head.weight)
         out.load_state_dict(self.reparameterised_state())
+        out.record, out.sha256 = self.record, self.sha256
         return out.eval()
 
     @torch.no_grad()

@@ -110,42 +110,24 @@ def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
     if samples.ndim == 3:
         samples = samples[..., None]
     header = _nifti_header(image, dtype)
-    origin = Origin(grid, storage, header, path, tuple(oddities(image)))
+    origin = Origin(grid, storage, header, path, tuple(suspicions(image)))
     return np.ascontiguousarray(np.moveaxis(_native(samples), 3, 0)), origin
 
 
-def oddities(image: SpatialImage) -> list[str]:
-    """What is unusual about an image's header, one sentence each; the voxels are not read."""
+def suspicions(image: SpatialImage) -> list[str]:
+    """What about an image's header may make a result wrong, one sentence each."""
     found = []
-    affine = np.asarray(image.affine)[:3, :3]
-    spacing = np.linalg.norm(affine, axis=0)
-    cosines = affine / spacing
+    cosines = np.asarray(image.affine)[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
     if not np.allclose(cosines.T @ cosines, np.eye(3), atol=1e-3):
         found.append("the affine is sheared: its axes are not at right angles")
-    if np.linalg.det(affine) > 0:
-        found.append("the voxel axes are right-handed ('neurological' storage)")
-    if not np.allclose(np.abs(cosines).max(axis=0), 1, atol=1e-3):
-        found.append("the slices are oblique to the scanner's axes")
-    if spacing.max() > 2 * spacing.min():
-        found.append(f"thick slices: spacing is {' x '.join(f'{mm:.3g}' for mm in spacing)} mm")
-    if isinstance(image.header, nib.Nifti1Header):
-        found += _nifti_oddities(image.header)
-    if image.ndim == 4 and image.shape[3] == 1:
-        found.append("the image has a fourth axis of length one")
-    return found
-
-
-def _nifti_oddities(header: nib.Nifti1Header) -> list[str]:
-    found = []
+    if not isinstance(image.header, nib.Nifti1Header):
+        return found
+    header = image.header
     sform, s_code = header.get_sform(coded=True)
     qform, q_code = header.get_qform(coded=True)
     if not s_code and not q_code:
         found.append("neither sform nor qform is set: its place in the world is a guess")
-    elif not q_code:
-        found.append("only the sform is set")
-    elif not s_code:
-        found.append("only the qform is set")
-    else:
+    elif s_code and q_code:
         apart = np.linalg.solve(sform, qform) - np.eye(4)
         corner = np.array([*header.get_data_shape()[:3], 1.0])
         if np.abs(apart @ corner).max() > FORMS_APART:

@@ -60,15 +60,15 @@ class Origin:
         The NIfTI header that output headers are made from: units, codes, intent, description.
     path
         The file, None for an image in memory.
-    oddities
-        What is unusual about the file, one sentence each.
+    suspicions
+        What about the file may make a result wrong, one sentence each.
     """
 
     grid: Grid
     storage: Storage
     header: nib.Nifti1Header
     path: Path | None
-    oddities: tuple[str, ...] = ()
+    suspicions: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

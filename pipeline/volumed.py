@@ -88,7 +88,7 @@ class WriteVolumed(MapTransform):
             grid = grid_of(out[key])
             samples = np.asarray(out[key]).reshape(-1, *grid.shape)
             image, clipped = make_image(origin, samples, grid, self.dtype)
-            warnings = list(origin.oddities)
+            warnings = list(origin.suspicions)
             if nonfinite := sum(record.nonfinite.count for record in preparations):
                 warnings.append(f"{nonfinite} voxels were NaN or Inf and were kept as they were")
             if clipped:

@@ -9,8 +9,12 @@ import nibabel as nib
 import numpy as np
 
 from finevox.pipeline.read import read_image, read_volume
+from finevox.pipeline.volume import Origin
 from finevox.transforms.grid import finest_axes
 from finevox.transforms.intensity import PERCENTILES
+
+# Slices are called thick from this ratio of coarsest to finest spacing.
+THICK = 2
 
 
 def inspect_image(path: Path) -> dict[str, Any]:
@@ -25,7 +29,7 @@ def inspect_image(path: Path) -> dict[str, Any]:
     finite = samples[np.isfinite(samples)]
     header = origin.header
     low, high = np.percentile(finite, PERCENTILES).tolist() if finite.size else (None, None)
-    odd = list(origin.oddities)
+    odd = [*origin.suspicions, *_traits(origin)]
     if missing := int(samples.size - finite.size):
         odd.append(f"{missing} voxels are NaN or Inf")
     if finite.size and finite.min() == finite.max():
@@ -52,3 +56,22 @@ def inspect_image(path: Path) -> dict[str, Any]:
         "description": header["descrip"].tobytes().rstrip(b"\0").decode(errors="replace"),
         "odd": odd,
     }
+
+
+def _traits(origin: Origin) -> list[str]:
+    """What is uncommon about a grid, though nothing is wrong with it."""
+    found = []
+    spacing = origin.grid.spacing_mm
+    cosines = origin.grid.affine[:3, :3] / spacing
+    if np.linalg.det(cosines) > 0:
+        found.append("the voxel axes are right-handed ('neurological' storage)")
+    if not np.allclose(np.abs(cosines).max(axis=0), 1, atol=1e-3):
+        found.append("the slices are oblique to the scanner's axes")
+    if max(spacing) > THICK * min(spacing):
+        found.append("thick slices: one axis is sampled far more coarsely than another")
+    forms = {name: int(origin.header[f"{name}_code"]) for name in ("sform", "qform")}
+    if set(map(bool, forms.values())) == {True, False}:
+        found.append(f"only the {max(forms, key=lambda name: forms[name])} is set")
+    if 1 in origin.header.get_data_shape():
+        found.append("an axis has a single sample")
+    return found
