@@ -55,10 +55,9 @@ bench: .venv/.installed-run
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
 
 clean:
-	rm -rf .venv build dist src/*.egg-info
+	rm -rf .venv build dist *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage
-	find benchmarks configs networks pipeline src tests transforms workflows \
-	  -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name .git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: nothing is installed again until the requirements change.
 .venv/.installed-%: .venv/.made pyproject.toml constraints.txt
