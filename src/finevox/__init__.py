@@ -24,11 +24,15 @@ from finevox.errors import (
 if TYPE_CHECKING:
     from finevox.workflows.api import compare, degrade, upscale
 else:
-    __getattr__, __dir__, _ = lazy_loader.attach(
+    __getattr__, _lazy_names, _ = lazy_loader.attach(
         "finevox",
         submodules=["configs", "networks", "pipeline", "transforms", "workflows"],
         submod_attrs={"workflows.api": ["compare", "degrade", "upscale"]},
     )
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_lazy_names()})
+
 
 __version__ = version("finevox")
 
