@@ -21,8 +21,7 @@ TEST_JOBS ?= 2
 PYTEST_FLAGS ?=
 
 BIN := .venv/bin
-# All but the one that needs scans: python benchmarks/quality.py BIDS_FOLDER SUBJECT ...
-BENCHMARKS := $(sort $(filter-out benchmarks/quality.py,$(wildcard benchmarks/[!_]*.py)))
+BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
 
 # What each set-up installs, and the smaller ones that it holds.
 extras-run :=

@@ -73,6 +73,9 @@ class NetworkInferer(Inferer):
         Where the pieces are computed; the volumes stay where they are.
     max_memory
         Bytes that the process may take, or None for what the machine has free.
+    tile
+        Bound on the side of a tile's core, in samples of the network's input; None cuts only
+        where memory asks for it. The result does not depend on it.
     progress
         Called with the number of pieces done and their total.
 
@@ -88,6 +91,7 @@ class NetworkInferer(Inferer):
         interpolation: Interpolation | None = None,
         device: torch.device | str = "cpu",
         max_memory: int | None = None,
+        tile: int | None = None,
         progress: Progress = silent,
     ) -> None:
         super().__init__()
@@ -98,6 +102,7 @@ class NetworkInferer(Inferer):
         self.interpolation = interpolation
         self.device = torch.device(device)
         self.max_memory = max_memory
+        self.tile = tile
         self.progress = progress
         self.plan: Plan | None = None
 
@@ -120,7 +125,7 @@ class NetworkInferer(Inferer):
             self.max_memory, count * math.prod(shape), self.device, self.interpolation is not None
         )
         self.plan = plan = make_plan(
-            cast("Network", network), grid.shape, axes, self.scale, working
+            cast("Network", network), grid.shape, axes, self.scale, working, self.tile
         )
         log.debug("%s", plan)
 

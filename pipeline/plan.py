@@ -84,11 +84,12 @@ def make_plan(
     axes: Sequence[int],
     scale: int,
     working_bytes: int,
+    tile: int | None = None,
 ) -> Plan:
     """Choose batch and tiles so that a piece takes at most ``working_bytes``.
 
     Whole slices in batches where they fit, else tiles; a network that pools over its whole
-    input is never tiled.
+    input is never tiled. ``tile`` bounds the side of a tile's core besides.
 
     Raises
     ------
@@ -100,7 +101,6 @@ def make_plan(
     sides = [shape[axis] * (scale if interpolated else 1) for axis in axes]
     slices = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
     per_sample = bytes_per_sample(network, len(axes))
-    affordable = int(working_bytes / per_sample)
     halo = network.halo
 
     def plan(batch: int, core: Sequence[int]) -> Plan:
@@ -117,22 +117,20 @@ def make_plan(
             working_bytes=int(batch * read * per_sample),
         )
 
-    whole = math.prod(sides)
-    if whole <= affordable:
-        enough = max(min(affordable, int(ENOUGH_BYTES / per_sample)), whole)
-        return plan(min(slices, enough // whole), sides)
     core = list(sides)
-    while not spec.global_pooling and max(core) > 1:
+    if tile is not None and not spec.global_pooling:
+        core = [min(side, tile) for side in sides]
+    while (need := plan(1, core).working_bytes) > working_bytes:
+        if spec.global_pooling or max(core) == 1:
+            raise InputError(
+                f"network {spec.name} needs {need / 2**30:.2f} GiB of working memory for its "
+                f"smallest piece and {max(working_bytes, 0) / 2**30:.2f} GiB are left; raise "
+                "--max-memory"
+            )
         longest = core.index(max(core))
         core[longest] = -(-core[longest] // 2)
-        tiled = plan(1, core)
-        if tiled.working_bytes <= working_bytes:
-            return tiled
-    need = plan(1, sides if spec.global_pooling else [1] * len(sides)).working_bytes
-    raise InputError(
-        f"network {spec.name} needs {need / 2**30:.2f} GiB of working memory for its smallest "
-        f"piece and {max(working_bytes, 0) / 2**30:.2f} GiB are left; raise --max-memory"
-    )
+    enough = max(min(working_bytes, ENOUGH_BYTES), need)
+    return plan(min(slices, enough // need), core)
 
 
 def bytes_per_sample(network: Network, spatial_dims: int) -> float:

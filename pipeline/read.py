@@ -216,6 +216,8 @@ def _read_itk(paths: list[Path]) -> SpatialImage:
 def _read_dicom(folder: Path) -> SpatialImage:
     import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
 
+    # ITK prints its own warnings beside the error that is raised here.
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(series) != 1:
         raise InputError(

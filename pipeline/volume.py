@@ -29,9 +29,9 @@ class Storage:
         return self.dtype.kind in "iu"
 
     def encode(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
-        """Values as they are stored, and how many had to be clipped to what the type holds.
+        """Values ``(T, I, J, K)`` as they are stored, and how many the type could not hold.
 
-        Integers are rounded; NaN, which they cannot hold, becomes what stands for zero.
+        Integers are rounded and clipped; NaN, which they cannot hold, becomes what stands for zero.
         """
         if not self.is_integer:
             return values.astype(self.dtype, copy=False), 0
@@ -40,10 +40,15 @@ class Storage:
         highest = float(limits.max)
         if int(highest) > limits.max:
             highest = float(np.nextafter(highest, 0))
-        stored = np.nan_to_num(values.astype(np.float64), posinf=np.inf, neginf=-np.inf)
-        stored = np.rint((stored - self.inter) / self.slope)
-        clipped = int(np.count_nonzero((stored < limits.min) | (stored > limits.max)))
-        return stored.clip(limits.min, highest).astype(self.dtype), clipped
+        stored = np.empty(values.shape, self.dtype)
+        clipped = 0
+        # Plane by plane: whole volumes in float64 would take several times the result's memory.
+        for index in np.ndindex(values.shape[:2]):
+            plane = np.nan_to_num(values[index].astype(np.float64), posinf=np.inf, neginf=-np.inf)
+            plane = np.rint((plane - self.inter) / self.slope)
+            clipped += int(np.count_nonzero((plane < limits.min) | (plane > limits.max)))
+            stored[index] = plane.clip(limits.min, highest)
+        return stored, clipped
 
 
 @dataclass(frozen=True)

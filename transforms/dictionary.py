@@ -136,9 +136,8 @@ class UndoPreparationd(MapTransform):
             records = out[f"{self.source}_{PREPARATIONS}"]
             grid = grid_of(out[key])
             channels = np.asarray(out[key]).reshape(-1, *grid.shape)
-            restored = [
-                record.undo(channel, self.convention)
-                for record, channel in zip(records, channels, strict=True)
-            ]
-            out[key] = on_grid(np.stack(restored), grid)
+            restored = np.empty(channels.shape, records[0].dtype)
+            for target, record, channel in zip(restored, records, channels, strict=True):
+                target[...] = record.undo(channel, self.convention)
+            out[key] = on_grid(restored, grid)
         return out
