@@ -110,7 +110,7 @@ def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
     if samples.ndim == 3:
         samples = samples[..., None]
     header = _nifti_header(image, dtype)
-    origin = Origin(grid, storage, header, path, tuple(suspicions(image)))
+    origin = Origin(grid, storage, header, path, type(image).__name__, tuple(suspicions(image)))
     return np.ascontiguousarray(np.moveaxis(_native(samples), 3, 0)), origin
 
 

@@ -65,6 +65,8 @@ class Origin:
         The NIfTI header that output headers are made from: units, codes, intent, description.
     path
         The file, None for an image in memory.
+    format
+        nibabel's name of the format.
     suspicions
         What about the file may make a result wrong, one sentence each.
     """
@@ -73,6 +75,7 @@ class Origin:
     storage: Storage
     header: nib.Nifti1Header
     path: Path | None
+    format: str = "Nifti1Image"
     suspicions: tuple[str, ...] = ()
 
     @property

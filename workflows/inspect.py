@@ -8,7 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from finevox.pipeline.read import read_image, read_volume
+from finevox.pipeline.read import read_volume
 from finevox.pipeline.volume import Origin
 from finevox.transforms.grid import finest_axes
 from finevox.transforms.intensity import PERCENTILES
@@ -38,7 +38,7 @@ def inspect_image(path: Path) -> dict[str, Any]:
         odd.append("some voxels are negative: not a magnitude image")
     return {
         "file": str(path),
-        "format": type(read_image(path)).__name__,
+        "format": origin.format,
         "shape": list(header.get_data_shape()),
         "spacing_mm": [round(mm, 5) for mm in origin.grid.spacing_mm],
         "time_step": round(float(header.get_zooms()[3]), 5) if origin.ndim == 4 else None,
