@@ -67,6 +67,9 @@ def get_network(settings: UpscaleSettings) -> Network:
         path = find_shipped(name, spatial_dims, settings.scale, degradation)
         network = load(path)
     network = network.inference_form()
+    if spatial_dims == 2:
+        # The layout that convolutions on a CPU want, so that they need not rearrange weights.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.self_ensemble:
         network = SelfEnsemble(network).eval()
     return network.requires_grad_(requires_grad=False)
