@@ -18,12 +18,11 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from finevox.errors import InputError
 from finevox.networks import Network
 from finevox.pipeline.memory import working_bytes
 from finevox.pipeline.plan import Plan, make_plan, network_input_shape
 from finevox.transforms.dictionary import grid_of, on_grid
-from finevox.transforms.grid import Convention, Grid, finest_axes
+from finevox.transforms.grid import Convention, Grid, checked_axes, finest_axes
 from finevox.transforms.resize import Degradation, Interpolation, convention_of, degrade, enlarge
 from finevox.transforms.tiles import tiles
 
@@ -45,12 +44,9 @@ def resolve_axes(axes: Axes, grid: Grid, spatial_dims: int = 2) -> tuple[int, ..
     InputError
         If the axes are not different axes of a volume.
     """
-    if axes == "auto":
+    if isinstance(axes, str):
         return finest_axes(grid) if spatial_dims == 2 else (0, 1, 2)
-    chosen = tuple(sorted({int(axis) for axis in axes}))
-    if len(chosen) != len(axes) or not chosen or not set(chosen) <= {0, 1, 2}:
-        raise InputError(f"axes {axes!r}: give different ones of 0, 1 and 2, or auto")
-    return chosen
+    return checked_axes(axes)
 
 
 class NetworkInferer(Inferer):

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from finevox.errors import InputError
+from finevox.transforms.grid import checked_axes
 from finevox.transforms.resize import DEGRADATIONS, Degradation
 
 DEFAULT_NETWORK = "fmen"
@@ -54,8 +55,8 @@ def parse_memory(text: str) -> int:
 
 
 def _check_common(axes: Axes, dtype: str | None) -> None:
-    if axes != "auto" and (not set(axes) <= {0, 1, 2} or len(set(axes)) != len(axes) or not axes):
-        raise InputError(f"axes {axes!r}: give different ones of 0, 1 and 2, or auto")
+    if axes != "auto":
+        checked_axes(axes)
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
 

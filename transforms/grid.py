@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from finevox.errors import GeometryError
+from finevox.errors import GeometryError, InputError
 
 FloatArray = npt.NDArray[np.float64]
 Convention = Literal["fov", "kspace"]
@@ -30,6 +30,8 @@ CONVENTIONS: tuple[str, ...] = get_args(Convention)
 # Two affines are one when no voxel centre differs by more than this share of a voxel: well
 # above the float32 rounding of a NIfTI header, well below what a reader could notice.
 SAME_POSITION_VOXELS = 1e-3
+# Relative difference of spacings that only rounding makes.
+SAME_SPACING = 1e-4
 
 
 def sample_positions(n_old: int, n_new: int, convention: Convention) -> FloatArray:
@@ -50,7 +52,8 @@ def step_and_first(n_old: int, n_new: int, convention: Convention) -> tuple[floa
 
 def nearest_indices(n_old: int, n_new: int, convention: Convention) -> npt.NDArray[np.intp]:
     """Index of the old sample nearest to each new one, shape ``(n_new,)``."""
-    nearest = np.rint(sample_positions(n_old, n_new, convention)).astype(np.intp)
+    # Halves go up throughout: rounding them to even would alternate one and three.
+    nearest = np.floor(sample_positions(n_old, n_new, convention) + 0.5).astype(np.intp)
     return nearest.clip(0, n_old - 1)
 
 
@@ -92,6 +95,8 @@ class Grid:
             raise GeometryError(
                 f"the affine is singular: {affine[:3].tolist()}; its three axes must span space"
             )
+        if not np.array_equal(affine[3], [0, 0, 0, 1]):
+            raise GeometryError(f"an affine ends in 0 0 0 1, this one in {affine[3].tolist()}")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "affine", affine)
@@ -139,7 +144,22 @@ class Grid:
 
 def finest_axes(grid: Grid) -> tuple[int, int]:
     """The two axes of finest spacing, the first two on ties: the plane of acquired slices."""
-    # Spacings that differ only by header rounding are a tie.
-    spacing = np.round(grid.spacing_mm, 4)
-    first, second = sorted(np.argsort(spacing, kind="stable")[:2].tolist())
+    spacing = np.asarray(grid.spacing_mm)
+    # Spacings that differ only by the rounding of an affine are a tie.
+    coarsest = int(np.flatnonzero(spacing >= spacing.max() * (1 - SAME_SPACING))[-1])
+    first, second = (axis for axis in range(3) if axis != coarsest)
     return first, second
+
+
+def checked_axes(axes: Sequence[int]) -> tuple[int, ...]:
+    """Axes of a volume, sorted.
+
+    Raises
+    ------
+    InputError
+        If there are none, or they are not different ones of 0, 1 and 2.
+    """
+    chosen = tuple(sorted(set(axes)))
+    if len(chosen) != len(axes) or not chosen or not set(chosen) <= {0, 1, 2}:
+        raise InputError(f"axes {axes!r}: give different ones of 0, 1 and 2")
+    return chosen

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from finevox.transforms.grid import Convention
 from finevox.transforms.nonfinite import Nonfinite
+from finevox.transforms.separable import in_float
 
 PERCENTILES = (0.5, 99.5)
 
@@ -73,16 +74,16 @@ class Preparation:
         Without ``rescale`` the finite values and their precision stay as they are, which is
         enough for linear operations.
         """
-        finite, nonfinite = Nonfinite.take_out(volume)
+        finite, nonfinite = Nonfinite.take_out(in_float(volume))
         constant = float(finite.flat[0])
         if not rescale:
-            return finite, cls(IDENTITY, constant, nonfinite, volume.dtype)
+            return finite, cls(IDENTITY, constant, nonfinite, finite.dtype)
         intensity = IntensityMap.of(finite)
         scaled = intensity.scale(finite) if intensity else np.zeros(volume.shape, np.float32)
-        return scaled, cls(intensity, constant, nonfinite, volume.dtype)
+        return scaled, cls(intensity, constant, nonfinite, finite.dtype)
 
     def undo(self, scaled: npt.NDArray[Any], convention: Convention) -> npt.NDArray[Any]:
-        """Back to the units and the precision that came in, on a grid of any size."""
+        """Back to the units that came in, on a grid of any size; integers come back as float64."""
         if self.intensity is None:
             out: npt.NDArray[Any] = np.full(scaled.shape, self.constant, self.dtype)
         else:

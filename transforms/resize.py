@@ -13,9 +13,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from finevox.errors import InputError
+from finevox.errors import GeometryError, InputError
 from finevox.transforms.bicubic import bicubic_resize
-from finevox.transforms.grid import Convention, Grid, reduced_length
+from finevox.transforms.grid import Convention, Grid, checked_axes, reduced_length
 from finevox.transforms.kspace import add_complex_noise, kspace_resize
 from finevox.transforms.spline import spline_resize
 
@@ -60,12 +60,12 @@ def degrade(
     Raises
     ------
     InputError
-        If ``kind`` is unknown.
+        If ``kind`` is unknown, or the axes or the scale make no sense.
+    GeometryError
+        If the samples are not on the grid.
     """
-    shape = list(grid.shape)
-    for axis in axes:
-        shape[axis] = reduced_length(shape[axis], scale)
-    out, new_grid = _resize(samples, grid, kind, DEGRADE, shape)
+    new_length = {axis: reduced_length(grid.shape[axis], scale) for axis in checked_axes(axes)}
+    out, new_grid = _resize(samples, grid, kind, DEGRADE, new_length)
     if noise_snr_db is not None:
         generator = generator or np.random.default_rng()
         volumes = out.reshape(*out.shape[:3], -1)
@@ -94,10 +94,14 @@ def enlarge(
     Raises
     ------
     InputError
-        If ``method`` is unknown.
+        If ``method`` is unknown, or the axes or the scale make no sense.
+    GeometryError
+        If the samples are not on the grid.
     """
-    shape = [n * scale if axis in axes else n for axis, n in enumerate(grid.shape)]
-    return _resize(samples, grid, method, ENLARGE, shape)
+    if scale < 1:
+        raise InputError(f"scale {scale}: enlarging needs a whole number of 1 or more")
+    new_length = {axis: grid.shape[axis] * scale for axis in checked_axes(axes)}
+    return _resize(samples, grid, method, ENLARGE, new_length)
 
 
 Resizer = Callable[[Samples, Mapping[int, int]], Samples]
@@ -110,9 +114,16 @@ ENLARGE: Mapping[str, Resizer] = {
 
 
 def _resize(
-    samples: Samples, grid: Grid, kind: str, known: Mapping[str, Resizer], shape: Sequence[int]
+    samples: Samples,
+    grid: Grid,
+    kind: str,
+    known: Mapping[str, Resizer],
+    new_length: Mapping[int, int],
 ) -> tuple[Samples, Grid]:
     if kind not in known:
         raise InputError(f"unknown method {kind!r}; known: {', '.join(known)}")
-    new_length = {axis: n for axis, n in enumerate(shape) if n != grid.shape[axis]}
-    return known[kind](samples, new_length), grid.resized(shape, convention_of(kind))
+    if samples.shape[:3] != grid.shape:
+        raise GeometryError(f"samples of shape {samples.shape} are not on a grid of {grid.shape}")
+    shape = [new_length.get(axis, n) for axis, n in enumerate(grid.shape)]
+    changed = {axis: n for axis, n in new_length.items() if n != grid.shape[axis]}
+    return known[kind](samples, changed), grid.resized(shape, convention_of(kind))

@@ -39,7 +39,10 @@ class Tile:
 def tiles(shape: Sequence[int], core: Sequence[int], halo: int) -> Iterator[Tile]:
     """Cut an array into cores of at most ``core`` samples, each read with ``halo`` around it."""
     if min(core) < 1 or halo < 0:
-        raise GeometryError(f"tiles need a core of one sample or more, got {tuple(core)}")
+        raise GeometryError(
+            f"tiles need a core of one sample or more and a halo of none or more, got core "
+            f"{tuple(core)} and halo {halo}"
+        )
     per_axis = []
     for n, width in zip(shape, core, strict=True):
         # Equal parts rather than full ones and a remainder.
