@@ -78,3 +78,14 @@ class Upsampler(nn.Sequential):
             layers.append(conv(spatial_dims, features, features * math.prod(stage)))
             layers.append(PixelShuffle(stage))
         super().__init__(*layers)
+
+
+def upsampling_reach(scale: Sequence[int]) -> int:
+    """Input samples that an :class:`Upsampler` and one convolution after it see to each side."""
+    reach = []
+    for axis in range(len(scale)):
+        seen = 1  # in samples of the output
+        for stage in reversed(upsampling_stages(scale)):
+            seen = -(-seen // stage[axis]) + 1
+        reach.append(seen)
+    return max(reach)

@@ -67,7 +67,7 @@ def create(
     network_class = getattr(importlib.import_module(module), attribute)
     try:
         network = network_class(spatial_dims, scale, in_channels, **settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"network {name}: {error}") from error
     assert isinstance(network, Network)  # noqa: S101 - a fact about the table, not about input
     plain_scale = scale if isinstance(scale, int) else list(scale)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -34,9 +33,13 @@ def save(network: Network, path: Path, metadata: Mapping[str, Any]) -> None:
         If the record lacks one of its required entries.
     """
     own = {"architecture": network.spec.name, "settings": network.settings}
-    record = checked({**own, **metadata}, path)
+    record = checked({**metadata, **own}, path)
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     save_file(state, path, {METADATA_KEY: json.dumps(record)})
+    # safetensors makes private files; weights get the permissions of any new file.
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def load(path: str | Path, name: str | None = None, **settings: Any) -> Network:
@@ -66,7 +69,7 @@ def load(path: str | Path, name: str | None = None, **settings: Any) -> Network:
     if metadata:
         found, own = metadata["architecture"], dict(metadata["settings"])
     else:
-        found, own = recognise(state, path)
+        found, own = recognise(state, path, settings)
     if name is not None and name != found:
         raise CheckpointError(f"{path}: these are weights of {found!r}, not of {name!r}")
     try:
@@ -90,13 +93,10 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         if path.suffix == ".safetensors":
             return load_file(path), read_record(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        safetensors.SafetensorError,
-    ) as error:
+    except CheckpointError:
+        raise
+    # Damaged pickles raise nearly every error there is.
+    except Exception as error:
         raise CheckpointError(
             f"{path}: not a file of weights, or one that holds more than tensors "
             f"({type(error).__name__}); save the state dict alone, best as safetensors"
@@ -105,7 +105,7 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in content.values()
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
         raise CheckpointError(f"{path}: holds no state dict; save model.state_dict()")
     return {key.removeprefix("module."): value for key, value in content.items()}, {}

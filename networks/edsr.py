@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple
+from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple, upsampling_reach
 from finevox.networks.build import Network
 
 
@@ -51,9 +51,8 @@ class EDSR(Network):
     ) -> None:
         super().__init__()
         factors = scale_tuple(scale, spatial_dims)
-        # Head, blocks, last body convolution; then at most two samples in the tail, whose
-        # convolutions reach 1, 1/2, 1/4 ... samples of the input as the image grows.
-        self.halo = 1 + 2 * blocks + 1 + 2
+        # Head, blocks, last body convolution, tail.
+        self.halo = 1 + 2 * blocks + 1 + upsampling_reach(factors)
         self.head = nn.Sequential(conv(spatial_dims, in_channels, features))
         self.body = nn.Sequential(
             *(ResidualBlock(spatial_dims, features, residual_scale) for _ in range(blocks)),

@@ -133,9 +133,11 @@ def normalised_conv(x: torch.Tensor, norm: nn.Module | None, layer: nn.Module) -
     """``layer(norm(x))``, the border padded with what ``norm`` makes of a zero."""
     if norm is None:
         return cast("torch.Tensor", layer(x))
+    # First of all, since in training it updates the statistics that the offset comes from.
+    x = norm(x)
     _, offset = folded_norm(norm)
     # Zero padding of (norm(x) - offset), then the offset back everywhere.
-    x = F.pad(norm(x) - along_channels(offset, x), (1, 1) * (x.dim() - 2))
+    x = F.pad(x - along_channels(offset, x), (1, 1) * (x.dim() - 2))
     x = x + along_channels(offset, x)
     return cast("torch.Tensor", CONVOLUTIONS[x.dim() - 2](x, layer.weight, layer.bias))
 

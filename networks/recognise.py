@@ -1,7 +1,8 @@
 """Which network a state dict belongs to, told from its keys and shapes.
 
-One function per published layout. Each returns the settings that make the network again, or
-None when the layout is another.
+One function per published layout. Each takes the settings that the caller has told, for what
+keys cannot tell, and returns those that make the network again, or None when the layout is
+another; shapes that contradict a layout may also make it fail.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ State = Mapping[str, torch.Tensor]
 Settings = dict[str, Any]
 
 
-def recognise(state: State, path: Path) -> tuple[str, Settings]:
-    """Name and settings of the network that ``state`` belongs to.
+def recognise(state: State, path: Path, told: Settings) -> tuple[str, Settings]:
+    """Name and settings of the network that ``state`` belongs to; ``told`` are known ones.
 
     Raises
     ------
@@ -32,7 +33,10 @@ def recognise(state: State, path: Path) -> tuple[str, Settings]:
         If no layout fits; the message has some of the keys.
     """
     for name, layout in LAYOUTS.items():
-        settings = layout(state)
+        try:
+            settings = layout(state, told)
+        except (KeyError, IndexError, ValueError, ZeroDivisionError):
+            settings = None
         if settings is not None:
             log.info("%s: recognised as %s %s", path, name, settings)
             return name, settings
@@ -43,10 +47,22 @@ def recognise(state: State, path: Path) -> tuple[str, Settings]:
     )
 
 
-def _root(product: int, spatial_dims: int) -> int | None:
-    """The factor whose power over the axes is ``product``, or None."""
+def _scale(product: int, spatial_dims: int, told: Settings) -> Any:
+    """The scale that multiplies the number of samples by ``product``.
+
+    As told, since factors that differ between axes do not show; else the same along every axis.
+
+    Raises
+    ------
+    ValueError
+        If no whole number fits.
+    """
+    if "scale" in told:
+        return told["scale"]
     factor = round(product ** (1 / spatial_dims))
-    return factor if factor**spatial_dims == product else None
+    if factor**spatial_dims != product:
+        raise ValueError(f"{product} sub-pixels are no power of {spatial_dims}")
+    return factor
 
 
 def _blocks(state: State, pattern: str) -> int:
@@ -54,7 +70,7 @@ def _blocks(state: State, pattern: str) -> int:
     return len({match[1] for key in state if (match := re.match(pattern, key))})
 
 
-def _espcn(state: State) -> Settings | None:
+def _espcn(state: State, told: Settings) -> Settings | None:
     if set(state) != {
         f"{layer}.{kind}"
         for layer in ("first_part.0", "first_part.2", "last_part.0")
@@ -63,13 +79,11 @@ def _espcn(state: State) -> Settings | None:
         return None
     first, last = state["first_part.0.weight"], state["last_part.0.weight"]
     dims, channels = first.dim() - 2, first.shape[1]
-    scale = _root(last.shape[0] // channels, dims)
-    return (
-        None if scale is None else {"spatial_dims": dims, "scale": scale, "in_channels": channels}
-    )
+    scale = _scale(last.shape[0] // channels, dims, told)
+    return {"spatial_dims": dims, "scale": scale, "in_channels": channels}
 
 
-def _vdsr(state: State) -> Settings | None:
+def _vdsr(state: State, told: Settings) -> Settings | None:
     if not {"input.weight", "output.weight", "residual_layer.0.conv.weight"} <= set(state):
         return None
     first = state["input.weight"]
@@ -81,7 +95,7 @@ def _vdsr(state: State) -> Settings | None:
     }
 
 
-def _edsr(state: State) -> Settings | None:
+def _edsr(state: State, told: Settings) -> Settings | None:
     if not {"head.0.weight", "tail.0.0.weight", "tail.1.weight", "body.0.body.0.weight"} <= set(
         state
     ):
@@ -93,9 +107,7 @@ def _edsr(state: State) -> Settings | None:
         for key, value in state.items()
         if re.fullmatch(r"tail\.0\.\d+\.weight", key)
     ]
-    scale = _root(math.prod(stages), dims)
-    if scale is None:
-        return None
+    scale = _scale(math.prod(stages), dims, told)
     blocks = _blocks(state, r"body\.(\d+)\.body\.")
     settings: Settings = {
         "spatial_dims": dims,
@@ -111,16 +123,14 @@ def _edsr(state: State) -> Settings | None:
     return settings
 
 
-def _fmen(state: State) -> Settings | None:
+def _fmen(state: State, told: Settings) -> Settings | None:
     if not {"head.weight", "warmup.1.squeeze.weight", "lr_conv.weight", "tail.0.weight"} <= set(
         state
     ):
         return None
     head = state["head.weight"]
     dims, (features, channels) = head.dim() - 2, head.shape[:2]
-    scale = _root(state["tail.0.weight"].shape[0] // channels, dims)
-    if scale is None:
-        return None
+    scale = _scale(state["tail.0.weight"].shape[0] // channels, dims, told)
     depth = _blocks(state, r"HFABs\.(\d+)\.")
     inner = [_blocks(state, rf"HFABs\.{n}\.convs\.(\d+)\.") for n in range(depth)]
     settings: Settings = {
@@ -140,7 +150,7 @@ def _fmen(state: State) -> Settings | None:
     return settings
 
 
-LAYOUTS: Mapping[str, Callable[[State], Settings | None]] = {
+LAYOUTS: Mapping[str, Callable[[State, Settings], Settings | None]] = {
     "espcn": _espcn,
     "vdsr": _vdsr,
     "edsr": _edsr,

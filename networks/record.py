@@ -32,10 +32,15 @@ def read_record(path: Path) -> dict[str, Any]:
             text = (file.metadata() or {}).get(METADATA_KEY)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
-    return {} if text is None else checked(json.loads(text), path)
+    if text is None:
+        return {}
+    try:
+        return checked(json.loads(text), path)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: the record of the weights is not JSON ({error})") from error
 
 
-def checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
+def checked(record: Any, path: Path) -> dict[str, Any]:
     """The record, if it has every required entry.
 
     Raises
@@ -43,6 +48,8 @@ def checked(record: dict[str, Any], path: Path) -> dict[str, Any]:
     CheckpointError
         If it lacks one.
     """
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{path}: the record of the weights is {record!r}, not an object")
     if missing := [key for key in REQUIRED if key not in record]:
         raise CheckpointError(f"{path}: the record of the weights lacks {', '.join(missing)}")
-    return record
+    return dict(record)

@@ -125,7 +125,8 @@ def test_a_constant_volume_comes_back_constant_whatever_the_network_says(
     assert np.isfinite(scaled).all()
     network = np.random.default_rng(0).standard_normal((10, 12, 14)).astype(np.float32)
     restored = record.undo(network, "fov")
-    assert restored.dtype == np.dtype(dtype)
+    # Integers come back as float64, which holds them; storing them is another step.
+    assert restored.dtype == np.dtype("float64" if dtype == "int16" else dtype)
     np.testing.assert_array_equal(restored, np.full((10, 12, 14), x[0, 0, 0]))
 
 

@@ -1,0 +1,104 @@
+"""The list of weights that come with the package, and what is said where there are none."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from finevox.errors import CheckpointError, InputError
+from finevox.networks import Shipped, create, find_shipped, load, save, shipped
+
+FACTS = {"convention": "fov", "data": "phantoms", "licence": "CC0-1.0"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder in the place of the package's, and the list read anew."""
+    module = importlib.import_module("finevox.networks.shipped")
+    monkeypatch.setattr(module, "FOLDER", tmp_path)
+    shipped.cache_clear()
+    yield tmp_path
+    shipped.cache_clear()
+
+
+def put(folder: Path, name: str, dims: int, scale: int, degradation: str) -> Path:
+    """Random weights in the folder."""
+    path = folder / f"{name}-{dims}-{scale}-{degradation}.safetensors"
+    save(create(name, dims, scale), path, {**FACTS, "degradation": degradation})
+    return path
+
+
+def test_each_request_gets_its_file(folder: Path) -> None:
+    """Every part of a request counts."""
+    requests = [
+        ("espcn", 2, 2, "bicubic"),
+        ("espcn", 2, 2, "kspace"),
+        ("espcn", 2, 3, "bicubic"),
+        ("espcn", 3, 2, "bicubic"),
+        ("vdsr", 2, 2, "bicubic"),
+    ]
+    paths = {request: put(folder, *request) for request in requests}
+    assert {request: find_shipped(*request) for request in requests} == paths
+    assert [weights.path for weights in shipped()] == sorted(paths.values())
+    assert {weights.request for weights in shipped()} == set(requests)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [("fmen", 2, 2, "bicubic"), ("espcn", 3, 2, "bicubic"), ("espcn", 2, 3, "bicubic")],
+)
+def test_request_without_weights_is_answered_with_what_there_is(
+    folder: Path, request_: tuple[str, int, int, str]
+) -> None:
+    """The message has the request, every file, and the two ways out."""
+    put(folder, "espcn", 2, 2, "bicubic")
+    put(folder, "vdsr", 2, 4, "kspace")
+    with pytest.raises(CheckpointError) as caught:
+        find_shipped(*request_)
+    asked, answer = str(caught.value).split("Shipped:")
+    name, dims, scale, degradation = request_
+    assert f"{name} {dims}-D x{scale} {degradation}" in asked
+    assert "espcn 2-D x2 bicubic; vdsr 2-D x4 kspace" in answer
+    assert "--weights" in answer
+    assert "--random-weights" in answer
+
+
+@pytest.mark.usefixtures("folder")
+def test_empty_folder_is_no_special_case() -> None:
+    """The list is empty, and the message says so."""
+    assert shipped() == ()
+    with pytest.raises(CheckpointError, match="Shipped: none"):
+        find_shipped("espcn", 2, 2, "bicubic")
+
+
+@pytest.mark.usefixtures("folder")
+def test_unknown_network_is_not_mistaken_for_missing_weights() -> None:
+    """The nearest name, rather than a list of weights."""
+    with pytest.raises(InputError, match="did you mean espcn"):
+        find_shipped("escpn", 2, 2, "bicubic")
+
+
+def test_damaged_file_in_the_package_is_named(folder: Path) -> None:
+    """An installation that went wrong, and weights that do not say what they are."""
+    path = put(folder, "espcn", 2, 2, "bicubic")
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(CheckpointError, match=path.name):
+        shipped()
+
+
+@pytest.mark.parametrize("weights", shipped(), ids=str)
+@torch.no_grad()
+def test_shipped_weights_are_what_they_say(weights: Shipped) -> None:
+    """Each file loads, fits its record, and a constant image stays close to constant."""
+    network = load(weights.path)
+    assert network.spec.name == weights.network
+    assert find_shipped(*weights.request) == weights.path
+    assert {"convention", "data", "licence", "degradation"} <= set(network.record)
+    dims = network.settings["spatial_dims"]
+    side = 12
+    out = network.inference_form()(torch.full((1, 1, *[side] * dims), 0.5))
+    margin = out.shape[-1] // 3
+    inside = out[(slice(None), slice(None), *[slice(margin, -margin)] * dims)]
+    assert (inside - 0.5).abs().max() < 0.1
