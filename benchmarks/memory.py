@@ -17,7 +17,7 @@ import numpy as np
 from finevox.pipeline.settings import parse_memory
 
 BOUNDS = ("1G", "1.5G", "3G")
-SHAPE = (256, 256, 60)
+SHAPE = (256, 256, 8)
 RUNS = (
     ("fmen", "--axes", "0,1"),
     ("edsr", "--axes", "0,1", "--random-weights"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,8 +25,11 @@ class Network(nn.Module):
     halo: int
     spec: ArchSpec
     settings: dict[str, Any]
-    record: Mapping[str, Any] = MappingProxyType({})
-    sha256: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record: dict[str, Any] = {}
+        self.sha256: str | None = None
 
     def inference_form(self) -> Network:
         """The form to run, in eval mode: itself, unless a network knows a faster equal one."""
