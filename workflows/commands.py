@@ -20,7 +20,7 @@ from rich.table import Table
 from finevox.errors import InputError
 from finevox.networks import ARCHITECTURES, shipped
 from finevox.pipeline.settings import DegradeSettings, UpscaleSettings, parse_axes, parse_memory
-from finevox.pipeline.write import check_target
+from finevox.pipeline.write import check_target, stem
 from finevox.workflows.cli import DONE
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             value = row[name]
             exact = name == "psnr_db" and row["identical"]
             cells.append("equal" if exact else "-" if value is None else format(value, style))
-        table.add_row(Path(row["test"]).name, *cells)
+        table.add_row(stem(Path(row["test"])), *cells)
     return table
 
 

@@ -41,12 +41,12 @@ def draw_comparison(
     axes = figure.subplots(2, len(panels))
     for column, (label, image) in enumerate(panels):
         above, below = axes[0, column], axes[1, column]
-        above.imshow(image[window].T, cmap="gray", vmin=0, vmax=0.95 * peak, origin="lower")
+        above.imshow(image[window].T, cmap="gray", vmin=0, vmax=peak, origin="lower")
         row = figures.get(label)
         title = label if row is None else f"{label}\n{row['psnr_db']:.2f} dB, {row['ssim_2d']:.4f}"
         above.set_title(title, color="white", fontsize=11)
         if label == "reference":
-            below.imshow(truth.T, cmap="gray", vmin=0, vmax=0.95 * peak, origin="lower")
+            below.imshow(truth.T, cmap="gray", vmin=0, vmax=peak, origin="lower")
             i, j = window
             below.plot(
                 [i.start, i.stop, i.stop, i.start, i.start],
