@@ -137,9 +137,10 @@ class NetworkInferer(Inferer):
             target = torch.movedim(out[index], axes, last)
             if len(axes) == 3:
                 source, target = source[None], target[None]
+            source = _padded(plan, source)
             for read, keep, place in pieces:
-                piece = source[read][:, None].to(self.device, torch.float32)
-                target[place] = _run(plan, piece, network)[:, 0][keep].cpu()
+                piece = source[read].to(self.device, torch.float32)
+                target[place] = _run(piece, network)[keep].cpu()
                 done += 1
                 self.progress(done, count * len(pieces))
         return MetaTensor(
@@ -154,25 +155,31 @@ def _pieces(plan: Plan, shape: Sequence[int]) -> Iterator[tuple[Region, Region, 
     """For every piece: what to read, what to keep of its output, and where that goes."""
     slices, *spatial = shape
     factors = (plan.network_scale,) * len(spatial)
-    for tile in tiles(spatial, plan.core, plan.halo):
+    readable = [plan.allowed_size(n) for n in spatial]
+    rule = (plan.size_multiple, plan.minimum_size)
+    for tile in tiles(spatial, plan.core, plan.halo, readable, *rule):
         for first in range(0, slices, plan.batch):
             some = slice(first, min(first + plan.batch, slices))
             keep = (slice(None), *tile.keep(factors))
             yield (some, *tile.read), keep, (some, *tile.place(factors))
 
 
-def _run(plan: Plan, piece: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
-    """The network on one piece, padded to a size that it takes and cut again."""
-    sizes = piece.shape[2:]
-    margins = [plan.allowed_size(n) - n for n in sizes]
-    if any(margins):
-        # torch wants (before, after) from the last axis to the first.
-        pairs = [side for margin in reversed(margins) for side in (0, margin)]
-        piece = torch.nn.functional.pad(piece, pairs, mode="replicate")
+def _padded(plan: Plan, source: torch.Tensor) -> torch.Tensor:
+    """Slices ``(S, *spatial)`` with their edge repeated up to sides that the network takes."""
+    margins = [plan.allowed_size(n) - n for n in source.shape[1:]]
+    if not any(margins):
+        return source
+    # torch wants (before, after) from the last axis to the first.
+    pairs = [side for margin in reversed(margins) for side in (0, margin)]
+    return torch.nn.functional.pad(source[:, None], pairs, mode="replicate")[:, 0]
+
+
+def _run(piece: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
+    """The network on one piece ``(S, *spatial)``."""
+    piece = piece[:, None]
     if piece.dim() == 4:
         piece = piece.contiguous(memory_format=torch.channels_last)
-    cut = tuple(slice(0, n * plan.network_scale) for n in sizes)
-    out: torch.Tensor = network(piece)[(slice(None), slice(None), *cut)]
+    out: torch.Tensor = network(piece)[:, 0]
     return out
 
 
@@ -206,7 +213,7 @@ class DegradationInferer(Inferer):
         super().__init__()
         self.kind, self.scale, self.axes = kind, scale, axes
         self.noise_snr_db = noise_snr_db
-        self.generator = np.random.default_rng(seed)
+        self.seed = seed
         self.convention = convention_of(kind)
 
     def __call__(
@@ -214,6 +221,7 @@ class DegradationInferer(Inferer):
     ) -> MetaTensor:
         """``(B, C, I, J, K)`` to ``(B, C, I', J', K')``."""
         axes = resolve_axes(self.axes, grid_of(inputs))
+        generator = np.random.default_rng(self.seed)
         return _per_channel(
             inputs,
             lambda x, grid: degrade(
@@ -223,7 +231,7 @@ class DegradationInferer(Inferer):
                 self.scale,
                 axes,
                 noise_snr_db=self.noise_snr_db,
-                generator=self.generator,
+                generator=generator,
             ),
         )
 

@@ -94,16 +94,26 @@ def load_pairs(
     every_plane: bool = True,
     single_plane: Sequence[str] = (),
     interpolated: bool = False,
+    patch: int = 1,
 ) -> dict[str, list[Pair]]:
-    """One or more pairs of each scan by name; names that match ``single_plane`` have one."""
+    """One or more pairs of each scan by name; names that match ``single_plane`` have one.
+
+    Planes whose low-resolution side is shorter than ``patch`` are left out.
+
+    Raises
+    ------
+    InputError
+        If a scan has no plane that is large enough.
+    """
     pairs = {}
     for scan in scans:
         samples, origin = read_volume(scan)
         resampled = any(fnmatch.fnmatch(scan.name, pattern) for pattern in single_plane)
         planes = plane_axes(origin.grid, every_plane=every_plane and not resampled)
-        pairs[scan.name] = [
-            make_pair(samples[0], axes, scale, interpolated=interpolated) for axes in planes
-        ]
+        made = (make_pair(samples[0], axes, scale, interpolated=interpolated) for axes in planes)
+        pairs[scan.name] = [pair for pair in made if min(pair[0].shape[1:]) >= patch]
+        if not pairs[scan.name]:
+            raise InputError(f"{scan}: its slices are smaller than a patch of {patch} samples")
         log.info("%s: planes over axes %s", scan.name, planes)
     return pairs
 

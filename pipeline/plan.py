@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from dask.utils import format_bytes
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from finevox.errors import InputError
@@ -67,8 +68,12 @@ class Plan:
 
     def allowed_size(self, n: int) -> int:
         """The smallest side of at least ``n`` that the network takes."""
-        n = max(n, self.minimum_size)
-        return -(-n // self.size_multiple) * self.size_multiple
+        return allowed_size(n, self.minimum_size, self.size_multiple)
+
+
+def allowed_size(n: int, minimum: int, multiple: int) -> int:
+    """The smallest multiple that is not below ``n`` nor the minimum."""
+    return -(-max(n, minimum) // multiple) * multiple
 
 
 def network_input_shape(plan: Plan, shape: Sequence[int]) -> tuple[int, ...]:
@@ -123,8 +128,8 @@ def make_plan(
     while (need := plan(1, core).working_bytes) > working_bytes:
         if spec.global_pooling or max(core) == 1:
             raise InputError(
-                f"network {spec.name} needs {need / 2**30:.2f} GiB of working memory for its "
-                f"smallest piece and {max(working_bytes, 0) / 2**30:.2f} GiB are left; raise "
+                f"network {spec.name} needs {format_bytes(need)} of working memory for its "
+                f"smallest piece and {format_bytes(max(working_bytes, 0))} are left; raise "
                 "--max-memory"
             )
         longest = core.index(max(core))
@@ -136,7 +141,8 @@ def make_plan(
 def bytes_per_sample(network: Network, spatial_dims: int) -> float:
     """Bytes of activations that the network needs for each sample of its input."""
     channels = network.settings["in_channels"]
-    side = PROBE_SIDE[spatial_dims]
+    spec = network.spec
+    side = allowed_size(PROBE_SIDE[spatial_dims], spec.minimum_size, spec.size_multiple)
     probe = torch.empty(1, channels, *[side] * spatial_dims, device="meta")
     on_meta = copy.deepcopy(network).to("meta")
     with torch.inference_mode(), _LiveBytes() as live:

@@ -22,7 +22,7 @@ from finevox.transforms.grid import Grid
 SUFFIXES_NIBABEL = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr", ".img", ".img.gz")
 SUFFIXES_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-DAMAGED = (EOFError, OSError, zlib.error, ValueError, ImageFileError)
+DAMAGED = (EOFError, OSError, zlib.error, ValueError, MemoryError, ImageFileError)
 # Forms that put a voxel this far apart (in voxels) are worth a word.
 FORMS_APART = 0.05
 
@@ -50,7 +50,7 @@ def read_image(source: ImageLike) -> SpatialImage:
     try:
         if name.endswith((".nii", ".nii.gz", ".hdr")):
             _check_stored_spacing(path)
-        return cast("SpatialImage", nib.load(path))
+        image = nib.load(path)
     except (*DAMAGED, HeaderDataError) as error:
         if isinstance(error, InputError):
             raise
@@ -59,6 +59,9 @@ def read_image(source: ImageLike) -> SpatialImage:
             f"{path}: not an image that can be read ({_first_line(error)}); finevox reads "
             f"{known} and folders with one DICOM series"
         ) from error
+    if not isinstance(image, SpatialImage):
+        raise InputError(f"{path}: {type(image).__name__}; finevox needs a volume of voxels")
+    return image
 
 
 def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
@@ -80,7 +83,7 @@ def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
     image = read_image(source)
     path = None if isinstance(source, SpatialImage) else Path(source)
     label = path or "the image"
-    dtype = np.dtype(image.get_data_dtype())
+    dtype = _stored_type(image)
     if dtype.kind not in "iuf":
         kind = "complex" if dtype.kind == "c" else "RGB" if dtype.fields else str(dtype)
         raise InputError(f"{label}: {kind} voxels; finevox needs one real number for each voxel")
@@ -94,6 +97,7 @@ def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
     try:
         i, j, k = image.shape[:3]
         grid = Grid((i, j, k), image.affine)
+        _check_quaternion(image.header)
     except GeometryError as error:
         raise GeometryError(f"{label}: {error}; repair the header first") from error
     try:
@@ -142,7 +146,7 @@ def _check_stored_spacing(path: Path) -> None:
     with ImageOpener(str(path)) as file:
         head = file.read(540)
     size_of_header: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
-    for endianness in "<>":
+    for endianness in "<>" if len(head) >= 4 else "":
         header_class = size_of_header.get(int(np.frombuffer(head[:4], f"{endianness}i4")[0]))
         if header_class is None or len(head) < header_class.template_dtype.itemsize:
             continue
@@ -164,10 +168,36 @@ def _nifti_header(image: SpatialImage, dtype: np.dtype[Any]) -> nib.Nifti1Header
     header.set_data_dtype(dtype.newbyteorder("="))
     header.set_data_shape(image.shape)
     header.set_zooms([*np.linalg.norm(image.affine[:3, :3], axis=0), *image.header.get_zooms()[3:]])
-    header.set_xyzt_units("mm", "sec")
+    # FreeSurfer counts the repetition time in milliseconds.
+    header.set_xyzt_units("mm", "msec" if isinstance(image, nib.MGHImage) else "sec")
     header.set_sform(image.affine, 1)
     header.set_qform(image.affine, 1)
     return header
+
+
+def _stored_type(image: SpatialImage) -> np.dtype[Any]:
+    """The type of the stored voxels: the header's, save for new float values under an old header.
+
+    nibabel would scale such values to the header's integers when it writes them; rounding them
+    to integers would leave nothing of values below one.
+    """
+    stored = np.dtype(image.get_data_dtype())
+    if not nib.is_proxy(image.dataobj) and stored.kind in "iu":
+        held = np.asanyarray(image.dataobj).dtype
+        return held if held.kind == "f" else stored
+    return stored
+
+
+def _check_quaternion(header: object) -> None:
+    """Refuse a qform that is no rotation, even where the sform is good: the header is damaged."""
+    if not isinstance(header, nib.Nifti1Header):
+        return
+    try:
+        qform, code = header.get_qform(coded=True)
+    except ValueError as error:
+        raise GeometryError(f"its qform is no rotation ({error})") from error
+    if code and not np.isfinite(qform).all():
+        raise GeometryError("its qform holds NaN or Inf")
 
 
 def _native(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

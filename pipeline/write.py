@@ -18,6 +18,7 @@ from finevox.pipeline.volume import Origin, Storage, header_on
 from finevox.transforms.grid import Grid
 
 SUFFIXES = (".nii", ".nii.gz")
+NAME_PART = 40
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -93,7 +94,12 @@ def write_json(record: Mapping[str, Any], path: Path) -> None:
 
 
 def _atomically(path: Path, suffix: str, write: Callable[[str], object]) -> None:
-    handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}.", dir=path.parent)
+    try:
+        # A short part of the name: the whole of it could make one that is too long.
+        prefix = f".{stem(path)[:NAME_PART]}."
+        handle, name = tempfile.mkstemp(suffix=suffix, prefix=prefix, dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     os.close(handle)
     temporary = Path(name)
     try:

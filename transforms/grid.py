@@ -115,7 +115,7 @@ class Grid:
         i, j, k = shape
         return Grid((i, j, k), self.affine @ change)
 
-    def cropped(self, start: Sequence[int], shape: Sequence[int]) -> Grid:
+    def cropped(self, start: Sequence[float], shape: Sequence[int]) -> Grid:
         """The part of this grid that begins at index ``start`` and has ``shape`` samples."""
         shift = np.eye(4)
         shift[:3, 3] = start

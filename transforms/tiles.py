@@ -36,24 +36,46 @@ class Tile:
         )
 
 
-def tiles(shape: Sequence[int], core: Sequence[int], halo: int) -> Iterator[Tile]:
-    """Cut an array into cores of at most ``core`` samples, each read with ``halo`` around it."""
+def tiles(
+    shape: Sequence[int],
+    core: Sequence[int],
+    halo: int,
+    readable: Sequence[int] | None = None,
+    multiple: int = 1,
+    minimum: int = 1,
+) -> Iterator[Tile]:
+    """Cut an array into cores of at most ``core`` samples, each read with ``halo`` around it.
+
+    Parameters
+    ----------
+    shape
+        Of the array whose output is wanted.
+    readable
+        Its shape with what was padded to its far ends; None if nothing was.
+    multiple, minimum
+        Reads begin and end at multiples of the one and are no shorter than the other, so that a
+        network with a size rule sees in a tile what it sees in the whole. Readable sides must
+        themselves be so.
+    """
     if min(core) < 1 or halo < 0:
         raise GeometryError(
             f"tiles need a core of one sample or more and a halo of none or more, got core "
             f"{tuple(core)} and halo {halo}"
         )
+
+    def read(first: int, last: int, end: int) -> slice:
+        start = max(first - halo, 0) // multiple * multiple
+        stop = min(-(-(last + halo) // multiple) * multiple, end)
+        shortest = -(-minimum // multiple) * multiple
+        stop = min(max(stop, start + shortest), end)
+        return slice(max(min(start, stop - shortest), 0), stop)
+
     per_axis = []
-    for n, width in zip(shape, core, strict=True):
+    for n, width, end in zip(shape, core, readable or shape, strict=True):
         # Equal parts rather than full ones and a remainder.
         parts = -(-n // width)
         edges = [n * part // parts for part in range(parts + 1)]
-        per_axis.append(
-            [
-                (slice(max(a - halo, 0), min(b + halo, n)), slice(a, b))
-                for a, b in itertools.pairwise(edges)
-            ]
-        )
+        per_axis.append([(read(a, b, end), slice(a, b)) for a, b in itertools.pairwise(edges)])
     for pieces in itertools.product(*per_axis):
-        read, kept = zip(*pieces, strict=True)
-        yield Tile(read, kept)
+        reads, kept = zip(*pieces, strict=True)
+        yield Tile(reads, kept)

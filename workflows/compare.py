@@ -43,7 +43,10 @@ def compare_images(
         If an image cannot be read, no voxel is left to compare, or the peak is not above zero.
     """
     truth, origin = read_volume(reference)
-    inside = None if mask is None else _read_on_grid(mask, origin, "the mask")[0] > 0
+    inside = None
+    if mask is not None:
+        samples, _ = _read_on_grid(mask, origin, "the mask")
+        inside = samples[0] > 0
     if peak is None:
         finite = truth[np.isfinite(truth)]
         peak = float(finite.max()) if finite.size else 0.0

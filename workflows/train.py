@@ -163,6 +163,7 @@ class Run:
             settings.scale,
             single_plane=settings.single_plane,
             interpolated=interpolated,
+            patch=settings.patch,
         )
         validation = load_pairs(
             subject_scans(data, settings.validation),

@@ -1,0 +1,161 @@
+"""A plan keeps its promise: every piece fits the memory it was given, or it is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finevox import InputError
+from finevox.networks import Network, create
+from finevox.pipeline import Plan, make_plan
+from finevox.pipeline.plan import OVERHEAD, bytes_per_sample, network_input_shape
+
+PLENTY = 2**40
+
+
+@cache
+def network(name: str, spatial_dims: int = 2, scale: int = 2) -> Network:
+    torch.manual_seed(0)
+    return create(name, spatial_dims, scale).inference_form()
+
+
+@cache
+def per_sample(name: str, spatial_dims: int) -> float:
+    return bytes_per_sample(network(name, spatial_dims), spatial_dims)
+
+
+def sides(plan: Plan, shape: tuple[int, int, int]) -> tuple[int, ...]:
+    return network_input_shape(plan, shape)[1:]
+
+
+SHAPES = st.tuples(*[st.integers(1, 300)] * 3)
+NETWORKS = st.sampled_from((("espcn", 2), ("vdsr", 2), ("fmen", 2), ("espcn", 3)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(SHAPES, NETWORKS, st.sampled_from(((0, 1), (0, 2), (1, 2))), st.floats(4, 11))
+def test_pieces_fit_the_memory_or_none_would(
+    shape: tuple[int, int, int],
+    which: tuple[str, int],
+    pair: tuple[int, ...],
+    log_bytes: float,
+) -> None:
+    name, dims = which
+    axes = pair if dims == 2 else (0, 1, 2)
+    budget, own = int(10**log_bytes), network(name, dims)
+    each = per_sample(name, dims)
+    grown = [n * (2 if name == "vdsr" else 1) for n in shape]
+    # A core of one sample with its halo is the least that can be computed.
+    if int(math.prod(min(1 + 2 * own.halo, grown[axis]) for axis in axes) * each) > budget:
+        with pytest.raises(InputError, match="max-memory"):
+            make_plan(own, shape, axes, 2, budget)
+        return
+    plan = make_plan(own, shape, axes, 2, budget)
+    assert sides(plan, shape) == tuple(grown[axis] for axis in axes)
+    read = [min(c + 2 * plan.halo, n) for c, n in zip(plan.core, sides(plan, shape), strict=True)]
+    assert int(plan.batch * math.prod(read) * each) <= plan.working_bytes <= budget
+    assert plan.halo >= own.halo
+    slices = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
+    assert 1 <= plan.batch <= slices
+    assert all(1 <= c <= n for c, n in zip(plan.core, sides(plan, shape), strict=True))
+
+
+def test_what_fits_is_not_cut() -> None:
+    plan = make_plan(network("espcn"), (40, 30, 20), (0, 1), 2, PLENTY)
+    assert plan.core == (40, 30)
+    assert plan.batch > 1
+    assert plan.scale_ijk == (2, 2, 1)
+
+
+def test_a_network_on_an_interpolated_input_is_planned_at_its_size() -> None:
+    plan = make_plan(network("vdsr"), (40, 30, 20), (0, 2), 2, PLENTY)
+    assert plan.core == (80, 40)
+    assert plan.network_scale == 1
+    assert network_input_shape(plan, (40, 30, 20)) == (30, 80, 40)
+
+
+def test_less_memory_makes_smaller_pieces() -> None:
+    shape = (300, 280, 4)
+    plans = [make_plan(network("fmen"), shape, (0, 1), 2, n * 2**20) for n in (400, 60, 30)]
+    sizes = [plan.batch * math.prod(plan.core) for plan in plans]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == 3
+
+
+@pytest.mark.parametrize("tile", [1, 7, 40])
+def test_a_bound_on_tiles_is_kept(tile: int) -> None:
+    plan = make_plan(network("espcn"), (30, 20, 3), (0, 1), 2, PLENTY, tile)
+    assert max(plan.core) == min(tile, 30)
+
+
+def test_a_network_that_pools_is_whole_or_refused() -> None:
+    pooling = create("espcn")
+    pooling.spec = dataclasses.replace(pooling.spec, global_pooling=True)
+    whole = int(100 * 80 * per_sample("espcn", 2)) + 1
+    assert make_plan(pooling, (100, 80, 3), (0, 1), 2, whole).core == (100, 80)
+    assert make_plan(pooling, (100, 80, 3), (0, 1), 2, whole, tile=10).core == (100, 80)
+    with pytest.raises(InputError, match="max-memory"):
+        make_plan(pooling, (100, 80, 3), (0, 1), 2, whole // 2)
+
+
+@pytest.mark.parametrize("budget", [1000, 0, -(2**30)])
+def test_refusal_says_how_much_is_needed_and_left(budget: int) -> None:
+    with pytest.raises(InputError) as caught:
+        make_plan(network("espcn"), (64, 64, 3), (0, 1), 2, budget)
+    message = str(caught.value)
+    assert "espcn" in message
+    # Both figures in units that show them: "0.00 GiB needed, 0.00 GiB left" says nothing.
+    assert "0.00" not in message
+
+
+def test_memory_of_espcn_is_what_one_counts_by_hand() -> None:
+    # The most that is alive at once: 64 channels before and after the first tanh, four bytes
+    # each. The input is the caller's.
+    for dims in (2, 3):
+        assert per_sample("espcn", dims) / OVERHEAD == pytest.approx(2 * 64 * 4, rel=0.1)
+
+
+def test_memory_grows_with_the_channels() -> None:
+    narrow, wide = (create("vdsr", features=n, trunk_layers=4) for n in (32, 64))
+    assert bytes_per_sample(wide, 2) / bytes_per_sample(narrow, 2) == pytest.approx(2, rel=0.05)
+
+
+def test_measuring_leaves_the_network_alone() -> None:
+    own = create("espcn")
+    before = {key: value.clone() for key, value in own.state_dict().items()}
+    bytes_per_sample(own, 2)
+    assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items())
+    assert {value.device.type for value in own.state_dict().values()} == {"cpu"}
+
+
+@pytest.mark.parametrize("multiple", [5, 48])
+def test_a_network_is_measured_at_a_size_that_it_takes(multiple: int) -> None:
+    class Picky(type(create("espcn"))):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if any(n % multiple for n in x.shape[2:]):
+                raise ValueError(f"sides {tuple(x.shape[2:])} are no multiples of {multiple}")
+            out: torch.Tensor = super().forward(x)
+            return out
+
+    picky = Picky()
+    picky.spec = dataclasses.replace(network("espcn").spec, size_multiple=multiple)
+    picky.settings = network("espcn").settings
+    assert make_plan(picky, (20, 20, 2), (0, 1), 2, PLENTY).size_multiple == multiple
+
+
+@pytest.mark.parametrize(("minimum", "multiple"), [*itertools.product((1, 8, 11), (1, 4, 7))])
+def test_allowed_sizes_are_the_smallest_that_fit(minimum: int, multiple: int) -> None:
+    own = create("espcn")
+    own.spec = dataclasses.replace(own.spec, minimum_size=minimum)
+    plan = make_plan(own, (64, 64, 2), (0, 1), 2, PLENTY)
+    plan = dataclasses.replace(plan, size_multiple=multiple)
+    for n in range(1, 40):
+        wanted = next(m for m in itertools.count(n) if m >= minimum and m % multiple == 0)
+        assert plan.allowed_size(n) == wanted
