@@ -10,6 +10,7 @@ tools can run them and read or replace their parts:
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -84,9 +85,9 @@ class VolumeWorkflow(PythonicWorkflow):
     rescale: bool
     dtype: str | None
 
+    @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What the sidecar says of the method."""
-        raise NotImplementedError
 
     def __init__(
         self,
