@@ -165,3 +165,5 @@ class DegradeSettings:
             raise InputError(
                 f"noise_snr_db {self.noise_snr_db!r}: give a finite number of decibels"
             )
+        if self.seed is not None and self.seed < 0:
+            raise InputError(f"seed {self.seed!r}: give a number of 0 or more")

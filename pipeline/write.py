@@ -31,13 +31,16 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     """
     if not path.name.lower().endswith(SUFFIXES):
         raise InputError(f"{path}: results are NIfTI; give a name that ends in .nii or .nii.gz")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: cannot be written there; choose another place")
-    for target in (path, sidecar_path(path)):
-        if target.exists() and not overwrite:
-            raise InputError(f"{target}: exists already; choose another name or give --overwrite")
+    try:
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(f"{path}: cannot be written there; choose another place")
+        there = [target for target in (path, sidecar_path(path)) if target.exists()]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    if there and not overwrite:
+        raise InputError(f"{there[0]}: exists already; choose another name or give --overwrite")
 
 
 def sidecar_path(path: Path) -> Path:

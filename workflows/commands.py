@@ -63,6 +63,8 @@ def degrade(options: argparse.Namespace) -> int:
     from finevox.workflows.volume import DegradeWorkflow
 
     source = options.input
+    if options.reference == options.output:
+        raise InputError(f"{options.output}: OUT and the reference are one file; name two")
     if options.reference is not None:
         source = write_divisible(source, options.reference, settings, options.overwrite)
     workflow = DegradeWorkflow(source, options.output, settings, overwrite=options.overwrite)

@@ -45,14 +45,14 @@ def compare_images(
     truth, origin = read_volume(reference)
     inside = None
     if mask is not None:
-        samples, _ = _read_on_grid(mask, origin, "the mask")
+        samples, _ = _read_on_grid(mask, origin, f"the mask {mask}")
         inside = samples[0] > 0
     if peak is None:
         finite = truth[np.isfinite(truth)]
         peak = float(finite.max()) if finite.size else 0.0
-    if not peak > 0:
+    if not 0 < peak < math.inf:
         raise InputError(
-            f"{origin.label}: peak {peak:g}; PSNR needs one above zero: give it with --peak"
+            f"{origin.label}: peak {peak:g}; PSNR needs a finite one above zero: give it by --peak"
         )
     slice_axis = ({0, 1, 2} - set(finest_axes(origin.grid))).pop()
     return [_compare(truth, origin, test, inside, peak, slice_axis) for test in tests]
