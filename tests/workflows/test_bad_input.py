@@ -52,6 +52,11 @@ def _text(path: Path) -> Path:
     return path
 
 
+def _empty(path: Path) -> Path:
+    path.touch()
+    return path
+
+
 def _truncated(path: Path) -> Path:
     write_nifti(path, VOLUME, OBLIQUE)
     path.write_bytes(path.read_bytes()[:600])
@@ -108,7 +113,7 @@ INPUTS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "missing": ("bad.nii.gz", lambda path: path),
     "text": ("bad.nii.gz", _text),
     "text, nrrd": ("bad.nrrd", _text),
-    "empty": ("bad.nii", lambda path: path.touch() or path),  # type: ignore[func-returns-value]
+    "empty": ("bad.nii", _empty),
     "truncated": ("bad.nii", _truncated),
     "truncated gzip": ("bad.nii.gz", _truncated),
     "two axes": ("bad.nii", _flat),
