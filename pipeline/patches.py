@@ -111,7 +111,10 @@ def load_pairs(
         resampled = any(fnmatch.fnmatch(scan.name, pattern) for pattern in single_plane)
         planes = plane_axes(origin.grid, every_plane=every_plane and not resampled)
         made = (make_pair(samples[0], axes, scale, interpolated=interpolated) for axes in planes)
-        pairs[scan.name] = [pair for pair in made if min(pair[0].shape[1:]) >= patch]
+        try:
+            pairs[scan.name] = [pair for pair in made if min(pair[0].shape[1:]) >= patch]
+        except InputError as error:
+            raise InputError(f"{scan}: {error}") from error
         if not pairs[scan.name]:
             raise InputError(f"{scan}: its slices are smaller than a patch of {patch} samples")
         log.info("%s: planes over axes %s", scan.name, planes)

@@ -114,8 +114,17 @@ def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
     if samples.ndim == 3:
         samples = samples[..., None]
     header = _nifti_header(image, dtype)
-    origin = Origin(grid, storage, header, path, type(image).__name__, tuple(suspicions(image)))
+    origin = Origin(grid, storage, header, path, _format(image, path), tuple(suspicions(image)))
     return np.ascontiguousarray(np.moveaxis(_native(samples), 3, 0)), origin
+
+
+def _format(image: SpatialImage, path: Path | None) -> str:
+    """What to call the format: nibabel's name, or what SimpleITK has read."""
+    if path is not None and path.is_dir():
+        return "DICOM series"
+    if path is not None and path.name.lower().endswith(SUFFIXES_ITK):
+        return path.suffix[1:].upper()
+    return type(image).__name__
 
 
 def suspicions(image: SpatialImage) -> list[str]:

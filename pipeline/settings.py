@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +53,11 @@ def parse_memory(text: str) -> int:
     if size <= 0:
         raise InputError(f"memory {text!r}: give a size above zero, such as 4G")
     return size
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number, of whatever type, and not below ``least``."""
+    return isinstance(value, Real) and float(value).is_integer() and float(value) >= least
 
 
 def _check_common(axes: Axes, dtype: str | None) -> None:
@@ -111,8 +117,9 @@ class UpscaleSettings:
 
     def __post_init__(self) -> None:
         _check_common(self.axes, self.dtype)
-        if self.scale != int(self.scale) or self.scale < 2:
+        if not is_whole(self.scale, least=2):
             raise InputError(f"scale {self.scale!r}: give a whole number of 2 or more")
+        object.__setattr__(self, "scale", int(self.scale))
         if self.degradation is not None and self.degradation not in DEGRADATIONS:
             raise InputError(
                 f"degradation {self.degradation!r}: choose one of {', '.join(DEGRADATIONS)}"

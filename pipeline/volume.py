@@ -66,7 +66,7 @@ class Origin:
     path
         The file, None for an image in memory.
     format
-        nibabel's name of the format.
+        Name of the format.
     suspicions
         What about the file may make a result wrong, one sentence each.
     """

@@ -90,7 +90,9 @@ class WriteVolumed(MapTransform):
             image, clipped = make_image(origin, samples, grid, self.dtype)
             warnings = list(origin.suspicions)
             if nonfinite := sum(record.nonfinite.count for record in preparations):
-                warnings.append(f"{nonfinite} voxels were NaN or Inf and were kept as they were")
+                integers = image.get_data_dtype().kind in "iu"
+                fate = "became 0 or were clipped" if integers else "were kept as they were"
+                warnings.append(f"{nonfinite} voxels were NaN or Inf and {fate}")
             if clipped:
                 warnings.append(
                     f"{clipped} voxels were clipped to what {image.get_data_dtype()} holds"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,8 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"finevox {version('finevox')}")  # noqa: T201 - a result
         return DONE
     if options.command is None:
-        parser.print_help()
+        parser.print_help(sys.stderr)
         return UNUSABLE
+    given = sys.argv[1:] if argv is None else argv
+    options.command_line = shlex.join(["finevox", *given])
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.WARNING,
         format="finevox: %(levelname)s: %(message)s",

@@ -48,7 +48,12 @@ def upscale(options: argparse.Namespace) -> int:
 
     with progress_bar(options.input.name) as report:
         workflow = UpscaleWorkflow(
-            options.input, options.output, settings, overwrite=options.overwrite, progress=report
+            options.input,
+            options.output,
+            settings,
+            overwrite=options.overwrite,
+            progress=report,
+            command=options.command_line,
         )
         workflow.initialize()
         workflow.run()
@@ -66,8 +71,20 @@ def degrade(options: argparse.Namespace) -> int:
     if options.reference == options.output:
         raise InputError(f"{options.output}: OUT and the reference are one file; name two")
     if options.reference is not None:
-        source = write_divisible(source, options.reference, settings, options.overwrite)
-    workflow = DegradeWorkflow(source, options.output, settings, overwrite=options.overwrite)
+        source = write_divisible(
+            source,
+            options.reference,
+            settings,
+            overwrite=options.overwrite,
+            command=options.command_line,
+        )
+    workflow = DegradeWorkflow(
+        source,
+        options.output,
+        settings,
+        overwrite=options.overwrite,
+        command=options.command_line,
+    )
     workflow.initialize()
     workflow.run()
     return _print_record(options, workflow.finalize().record)

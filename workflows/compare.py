@@ -45,7 +45,7 @@ def compare_images(
     truth, origin = read_volume(reference)
     inside = None
     if mask is not None:
-        samples, _ = _read_on_grid(mask, origin, f"the mask {mask}")
+        samples, _ = _read_on_grid(mask, origin, "the mask ")
         inside = samples[0] > 0
     if peak is None:
         finite = truth[np.isfinite(truth)]
@@ -66,7 +66,7 @@ def _compare(
     peak: float,
     slice_axis: int,
 ) -> dict[str, Any]:
-    samples, own = _read_on_grid(test, origin, str(test))
+    samples, own = _read_on_grid(test, origin)
     if samples.shape != truth.shape:
         raise GeometryError(
             f"{own.label}: {samples.shape[0]} volumes, {origin.label} has {truth.shape[0]}"
@@ -102,9 +102,12 @@ def _compare(
     }
 
 
-def _read_on_grid(image: ImageLike, origin: Origin, what: str) -> tuple[npt.NDArray[Any], Origin]:
+def _read_on_grid(
+    image: ImageLike, origin: Origin, role: str = ""
+) -> tuple[npt.NDArray[Any], Origin]:
     """An image that has to be on the grid of the reference."""
     samples, own = read_volume(image)
+    what = f"{role}{own.label}"
     if own.grid.shape != origin.grid.shape:
         raise GeometryError(
             f"{what}: shape {own.grid.shape}, but the reference {origin.label} has "

@@ -6,9 +6,16 @@ from pathlib import Path
 
 from finevox.errors import InputError
 from finevox.pipeline.infer import resolve_axes
+from finevox.pipeline.provenance import Provenance, command_line
 from finevox.pipeline.read import ImageLike, read_volume
 from finevox.pipeline.settings import DegradeSettings
-from finevox.pipeline.write import check_target, make_image, write_image
+from finevox.pipeline.write import (
+    check_target,
+    make_image,
+    sidecar_path,
+    write_image,
+    write_json,
+)
 from finevox.transforms.grid import Grid
 
 
@@ -31,7 +38,12 @@ def divisible_shape(grid: Grid, settings: DegradeSettings) -> tuple[int, int, in
 
 
 def write_divisible(
-    source: ImageLike, reference: Path, settings: DegradeSettings, overwrite: bool
+    source: ImageLike,
+    reference: Path,
+    settings: DegradeSettings,
+    *,
+    overwrite: bool,
+    command: str | None = None,
 ) -> Path:
     """Write ``source`` cut at its far ends to a size that the scale divides.
 
@@ -47,6 +59,11 @@ def write_divisible(
     samples, origin = read_volume(source)
     i, j, k = divisible_shape(origin.grid, settings)
     grid = origin.grid.cropped((0, 0, 0), (i, j, k))
+    provenance = Provenance(
+        f"Cut to a size that scale {settings.scale:g} divides", command=command or command_line()
+    )
     image, _ = make_image(origin, samples[:, :i, :j, :k], grid)
+    record = provenance.record(origin, grid, "cut", warnings=origin.suspicions)
     write_image(image, reference)
+    write_json(record, sidecar_path(reference))
     return reference

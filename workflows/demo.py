@@ -78,7 +78,7 @@ def run_demo(
     settings = DegradeSettings(scale=SCALE, axes=AXES)
     reference = folder / "mni152.nii.gz"
     low = folder / "mni152_low.nii.gz"
-    write_divisible(mni152(slices), reference, settings, overwrite)
+    write_divisible(mni152(slices), reference, settings, overwrite=overwrite)
     _run(DegradeWorkflow(reference, low, settings, overwrite=overwrite))
     results = {}
     for method in METHODS:

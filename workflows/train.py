@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,26 @@ import torch
 import yaml
 from torch import nn
 
-from finevox.errors import ConfigError, FinevoxError
+from finevox.errors import CheckpointError, ConfigError, FinevoxError
 from finevox.networks import Network, create, save
 from finevox.pipeline.patches import Pair, PatchSampler, load_pairs, subject_scans
+from finevox.pipeline.settings import is_whole
 from finevox.transforms.bicubic import bicubic_resize
 from finevox.transforms.metrics import psnr
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
+# Settings that are whole numbers, and the least they can be.
+WHOLE = {
+    "scale": 2,
+    "patch": 1,
+    "batch": 1,
+    "steps": 1,
+    "warm_up": 0,
+    "seed": 0,
+    "validate_every": 1,
+}
 CURVE = "curve.csv"
 LAST_RATE = 0.005
 SAVE_EVERY = 500
@@ -70,6 +82,15 @@ class TrainSettings:
     validate_every: int = 1000
 
     def __post_init__(self) -> None:
+        for name, least in WHOLE.items():
+            if not is_whole(value := getattr(self, name), least):
+                raise ConfigError(f"{name} {value!r}: give a whole number of {least} or more")
+        for name in ("learning_rate", "average"):
+            if not isinstance(value := getattr(self, name), Real) or float(value) <= 0:
+                raise ConfigError(f"{name} {value!r}: give a number above zero, such as 1.0e-3")
+        for name in ("training", "validation"):
+            if not isinstance(value := getattr(self, name), tuple) or not value:
+                raise ConfigError(f"{name} {value!r}: give a list of subjects")
         if both := set(self.training) & set(self.validation):
             raise ConfigError(f"subjects both in training and validation: {', '.join(both)}")
 
@@ -88,7 +109,8 @@ class TrainSettings:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"{config}: not a readable YAML file ({error})") from error
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"{config}: not a readable YAML file ({reason})") from error
         if not isinstance(content, dict):
             raise ConfigError(f"{config}: needs keys and values")
         known = {field.name for field in dataclasses.fields(cls)}
@@ -277,12 +299,19 @@ class Run:
 
     def load_checkpoint(self) -> None:
         """Take up the state of the run folder."""
-        state = torch.load(self.output / CHECKPOINT, weights_only=True)
-        for name in ("network", "averaged", "optimiser", "schedule"):
-            part = getattr(self, name)
-            part.load_state_dict(state[name])
-        self.generator.set_state(state["generator"])
-        self.step = state["step"]
+        path = self.output / CHECKPOINT
+        try:
+            state = torch.load(path, weights_only=True)
+            for name in ("network", "averaged", "optimiser", "schedule"):
+                part = getattr(self, name)
+                part.load_state_dict(state[name])
+            self.generator.set_state(state["generator"])
+            self.step = state["step"]
+        # Damaged pickles raise nearly every error there is.
+        except Exception as error:
+            raise CheckpointError(
+                f"{path}: no checkpoint of this recipe; choose another output folder"
+            ) from error
         log.info("going on from step %d", self.step)
 
 
