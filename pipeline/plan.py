@@ -24,7 +24,7 @@ from finevox.networks import Network
 # Convolution libraries take scratch space beside the tensors, and allocators round up.
 OVERHEAD = 1.5
 # Pieces beyond this many bytes of activations gain no speed on a CPU; they only leave its cache.
-ENOUGH_BYTES = 256 * 2**20
+ENOUGH_BYTES = 64 * 2**20
 PROBE_SIDE = {2: 64, 3: 24}
 
 

@@ -65,6 +65,12 @@ def test_pieces_fit_the_memory_or_none_would(
     slices = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
     assert 1 <= plan.batch <= slices
     assert all(1 <= c <= n for c, n in zip(plan.core, sides(plan, shape), strict=True))
+    if plan.core != sides(plan, shape):  # cut, and no smaller than need be
+        twice = [
+            min(2 * c + 2 * plan.halo, n)
+            for c, n in zip(plan.core, sides(plan, shape), strict=True)
+        ]
+        assert math.prod(twice) * each > budget
 
 
 def test_what_fits_is_not_cut() -> None:
