@@ -162,7 +162,7 @@ def _add_upscale(commands: Commands) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--engine", default="auto", help="auto or eager")
     parser.add_argument(
-        "--max-memory", metavar="SIZE", help="bound on the memory of the run, such as 4G"
+        "--max-memory", metavar="SIZE", help="bound on the memory of a network's run, such as 4G"
     )
     parser.add_argument(
         "--self-ensemble",

@@ -33,7 +33,8 @@ def compare_images(
         For each test: ``psnr_db`` (None for equal images), ``ssim_2d`` (mean over the slices
         across ``slice_axis``), ``ssim_3d``, ``mae`` (in the images' units), ``nrmse``, ``hfen``;
         and what they rest on: ``peak``, ``slice_axis``, ``voxels``. Of a 4-D image each figure
-        is the mean over its volumes. A figure that the image is too small for is None.
+        is the mean over its volumes, PSNR over those that differ. A figure that the image is too
+        small for is None.
 
     Raises
     ------
@@ -45,7 +46,9 @@ def compare_images(
     truth, origin = read_volume(reference)
     inside = None
     if mask is not None:
-        samples, _ = _read_on_grid(mask, origin, "the mask ")
+        samples, own = _read_on_grid(mask, origin, "the mask ")
+        if len(samples) > 1:
+            raise InputError(f"the mask {own.label}: {len(samples)} volumes; give one that has one")
         inside = samples[0] > 0
     if peak is None:
         finite = truth[np.isfinite(truth)]
@@ -90,12 +93,16 @@ def _compare(
                 "hfen": hfen(one, other, chosen),
             }
         )
+    # An equal volume has an infinite PSNR; the mean is that of the volumes that differ.
+    identical = [math.isinf(row["psnr_db"]) for row in rows]
+    counting = [row for row, equal in zip(rows, identical, strict=True) if not equal]
     means = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    means["psnr_db"] = float(np.mean([row["psnr_db"] for row in counting or rows]))
     return {
         "reference": origin.label,
         "test": own.label,
         **{name: value if math.isfinite(value) else None for name, value in means.items()},
-        "identical": all(math.isinf(row["psnr_db"]) for row in rows),
+        "identical": all(identical),
         "peak": peak,
         "slice_axis": slice_axis,
         "voxels": voxels,

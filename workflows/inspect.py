@@ -36,12 +36,16 @@ def inspect_image(path: Path) -> dict[str, Any]:
         odd.append("every voxel has the same value")
     elif finite.size and finite.min() < 0:
         odd.append("some voxels are negative: not a magnitude image")
+    step = float(header.get_zooms()[3]) if origin.ndim == 4 else None
+    if step is not None and not np.isfinite(step):
+        odd.append("the time between volumes is not a number")
+        step = None
     return {
         "file": str(path),
         "format": origin.format,
         "shape": list(header.get_data_shape()),
         "spacing_mm": [round(mm, 5) for mm in origin.grid.spacing_mm],
-        "time_step": round(float(header.get_zooms()[3]), 5) if origin.ndim == 4 else None,
+        "time_step": None if step is None else round(step, 5),
         "orientation": "".join(nib.aff2axcodes(origin.grid.affine)),
         "slice_plane_axes": list(finest_axes(origin.grid)),
         "affine": origin.grid.affine.tolist(),

@@ -108,3 +108,18 @@ def test_figures_that_an_image_is_too_small_for_are_missing() -> None:
     figures = finevox.compare(nifti(small, AFFINE), nifti(small + 1, AFFINE))
     assert figures["ssim_3d"] is None
     assert figures["ssim_2d"] is not None
+
+
+def test_equal_volumes_of_a_series_do_not_hide_the_others() -> None:
+    truth, test = head_phantom(SHAPE), noisy(20)
+    reference = nifti(np.stack([truth, truth], -1), AFFINE)
+    figures = finevox.compare(reference, nifti(np.stack([truth, test], -1), AFFINE))
+    assert figures["identical"] is False
+    assert figures["psnr_db"] == pytest.approx(psnr(truth, test, float(truth.max())))
+
+
+def test_a_mask_of_several_volumes_is_refused() -> None:
+    image = nifti(head_phantom(SHAPE), AFFINE)
+    masks = nifti(np.ones((*SHAPE, 2), np.uint8), AFFINE)
+    with pytest.raises(finevox.InputError, match="2 volumes"):
+        finevox.compare(image, image, mask=masks)
