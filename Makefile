@@ -2,6 +2,8 @@
 #
 #   make demo    degrade, restore and compare a brain; images and a picture go to ./demo
 #   make test    run the tests
+#   make test-all  and the slow ones: every network at full size
+#   make docs    make docs/networks.md from the table of architectures
 #   make lint    style, types and import layers
 #   make bench   run the benchmarks
 #   make clean   remove .venv and whatever these targets left, but no results
@@ -32,7 +34,7 @@ holds-test := run test
 holds-dev := run test dev
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-all docs lint bench clean
 
 demo: .venv/.installed-run
 	@$(BIN)/finevox demo --output demo --overwrite
@@ -42,6 +44,12 @@ demo: .venv/.installed-run
 test: .venv/.installed-test
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/pytest -q -n $(TEST_JOBS) --dist loadfile $(PYTEST_FLAGS)
+
+test-all: PYTEST_FLAGS += -m "slow or not slow"
+test-all: test
+
+docs: .venv/.installed-run
+	@$(BIN)/python docs/make_networks.py
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

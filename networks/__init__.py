@@ -8,25 +8,28 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from finevox.networks.architectures import ARCHITECTURES, ArchSpec, architecture
+    from finevox.networks.architectures import ARCHITECTURES, DISCRIMINATORS, ArchSpec, architecture
     from finevox.networks.build import Network, create
     from finevox.networks.checkpoint import load, save
     from finevox.networks.ensemble import SelfEnsemble
+    from finevox.networks.inflate import inflated
     from finevox.networks.shipped import Shipped, find_shipped, shipped
 else:
     __getattr__, __dir__, _ = lazy_loader.attach(
         __name__,
         submod_attrs={
-            "architectures": ["ARCHITECTURES", "ArchSpec", "architecture"],
+            "architectures": ["ARCHITECTURES", "DISCRIMINATORS", "ArchSpec", "architecture"],
             "build": ["Network", "create"],
             "checkpoint": ["load", "save"],
             "ensemble": ["SelfEnsemble"],
+            "inflate": ["inflated"],
             "shipped": ["Shipped", "find_shipped", "shipped"],
         },
     )
 
 __all__ = [
     "ARCHITECTURES",
+    "DISCRIMINATORS",
     "ArchSpec",
     "Network",
     "SelfEnsemble",
@@ -34,6 +37,7 @@ __all__ = [
     "architecture",
     "create",
     "find_shipped",
+    "inflated",
     "load",
     "save",
     "shipped",

@@ -31,6 +31,22 @@ def conv(
     return Conv["conv", spatial_dims](n_in, n_out, kernel_size, padding=kernel_size // 2, bias=bias)
 
 
+# Mean colour of DIV2K, of which the published networks relieve their RGB inputs.
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+def mean_shift(spatial_dims: int, sign: int, image_range: float) -> Any:
+    """The frozen 1x1 convolution that adds ``sign`` times the mean colour to an RGB image.
+
+    As in sanghyun-son/EDSR-PyTorch; ``image_range`` is the intensity of white.
+    """
+    layer = Conv["conv", spatial_dims](3, 3, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(3).reshape(layer.weight.shape))
+        layer.bias.copy_(sign * image_range * torch.tensor(DIV2K_MEAN))
+    return layer.requires_grad_(requires_grad=False)
+
+
 class PixelShuffle(nn.Module):
     """Sub-pixel rearrangement in any number of dimensions, with a factor per axis.
 

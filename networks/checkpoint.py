@@ -17,7 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from finevox.errors import CheckpointError, InputError
+from finevox.networks.adapt import one_channel
+from finevox.networks.architectures import architecture
 from finevox.networks.build import Network, create
+from finevox.networks.inflate import Inflation, inflated
 from finevox.networks.recognise import recognise
 from finevox.networks.record import METADATA_KEY, checked, read_record
 
@@ -42,7 +45,13 @@ def save(network: Network, path: Path, metadata: Mapping[str, Any]) -> None:
     path.chmod(0o666 & ~mask)
 
 
-def load(path: str | Path, name: str | None = None, **settings: Any) -> Network:
+def load(
+    path: str | Path,
+    name: str | None = None,
+    *,
+    inflate: Inflation | None = None,
+    **settings: Any,
+) -> Network:
     """Build the network that a file holds and load its weights, in eval mode.
 
     Parameters
@@ -51,8 +60,13 @@ def load(path: str | Path, name: str | None = None, **settings: Any) -> Network:
         A ``.safetensors`` file, or a PyTorch one of which only tensors are read.
     name
         The architecture, where the file does not tell or to make sure of it.
+    inflate
+        Make a 3-D network of 2-D weights, by ``centre`` or ``mean``
+        (:func:`~finevox.networks.inflate.inflated`).
     settings
-        Settings that the file's keys cannot tell.
+        Settings that the file's keys cannot tell. ``in_channels=1`` makes a network for colour
+        images, or for intensities other than 0 to 1, one for a single channel of 0 to 1: the
+        response to a grey image (:class:`~finevox.networks.adapt.OneChannel`).
 
     Returns
     -------
@@ -66,11 +80,15 @@ def load(path: str | Path, name: str | None = None, **settings: Any) -> Network:
     """
     path = Path(path)
     state, metadata = read(path)
+    grey = settings.pop("in_channels", None) == 1
     if metadata:
         found, own = metadata["architecture"], dict(metadata["settings"])
+        white = float(metadata.get("image_range", 1))
     else:
-        found, own = recognise(state, path, settings)
-    if name is not None and name != found:
+        seen = recognise(state, path, settings)
+        found, own, state, white = seen.name, seen.settings, dict(seen.state), seen.image_range
+    # Rows of one class differ in settings only, which the file knows better.
+    if name is not None and architecture(name).target != architecture(found).target:
         raise CheckpointError(f"{path}: these are weights of {found!r}, not of {name!r}")
     try:
         network = create(found, **{**own, **settings})
@@ -82,7 +100,11 @@ def load(path: str | Path, name: str | None = None, **settings: Any) -> Network:
         ) from error
     network.record = metadata
     network.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return network.eval()
+    network.image_range = white
+    network.eval()
+    if inflate is not None:
+        network = inflated(network, inflate)
+    return one_channel(network).eval() if grey else network
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -11,7 +11,6 @@ from typing import cast
 
 import torch
 
-from finevox.networks.blocks import scale_tuple
 from finevox.networks.build import Network
 
 
@@ -28,9 +27,14 @@ class SelfEnsemble(Network):
         self.network = network
         self.halo, self.spec, self.settings = network.halo, network.spec, network.settings
         self.record, self.sha256 = network.record, network.sha256
-        factors = scale_tuple(network.settings["scale"], network.settings["spatial_dims"])
-        turns = (0, 1) if factors[0] == factors[1] else (0,)
+        self.factors = network.factors
+        turns = (0, 1) if self.factors[0] == self.factors[1] else (0,)
         self.symmetries = list(itertools.product(turns, (False, True), (False, True)))
+
+    @property
+    def size_multiple(self) -> int:
+        """That of the network inside."""
+        return self.network.size_multiple
 
     def inference_form(self) -> Network:
         """The ensemble of the network's inference form."""

@@ -16,6 +16,7 @@ from torch import nn
 
 from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple
 from finevox.networks.build import Network
+from finevox.networks.layout import Settings, State, scale_of
 
 
 class ESPCN(Network):
@@ -48,3 +49,17 @@ class ESPCN(Network):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = self.last_part(self.first_part(x))
         return out
+
+
+def layout(state: State, told: Settings) -> Settings | None:
+    """Settings of a published state dict."""
+    if set(state) != {
+        f"{layer}.{kind}"
+        for layer in ("first_part.0", "first_part.2", "last_part.0")
+        for kind in ("weight", "bias")
+    }:
+        return None
+    first, last = state["first_part.0.weight"], state["last_part.0.weight"]
+    dims, channels = first.dim() - 2, first.shape[1]
+    scale = scale_of(last.shape[0] // channels, dims, told)
+    return {"spatial_dims": dims, "scale": scale, "in_channels": channels}

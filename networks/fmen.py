@@ -24,6 +24,7 @@ from torch import nn
 
 from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple
 from finevox.networks.build import Network, create
+from finevox.networks.layout import Settings, State, count, scale_of
 
 CONVOLUTIONS: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 NEGATIVE_SLOPE = 0.1
@@ -218,7 +219,7 @@ class FMEN(Network):
             return self.eval()
         out = create(self.spec.name, **{**self.settings, "trained": False}).to(self.head.weight)
         out.load_state_dict(self.reparameterised_state())
-        out.record, out.sha256 = self.record, self.sha256
+        out.record, out.sha256, out.image_range = self.record, self.sha256, self.image_range
         return out.eval()
 
     @torch.no_grad()
@@ -255,3 +256,31 @@ def fold_after(
     weight = state[f"{name}.weight"]
     state[f"{name}.weight"] = weight * gain.reshape(-1, *[1] * (weight.dim() - 1))
     state[f"{name}.bias"] = state[f"{name}.bias"] * gain + offset
+
+
+def layout(state: State, told: Settings) -> Settings | None:
+    """Settings of a published state dict."""
+    if not {"head.weight", "warmup.1.squeeze.weight", "lr_conv.weight", "tail.0.weight"} <= set(
+        state
+    ):
+        return None
+    head = state["head.weight"]
+    dims, (features, channels) = head.dim() - 2, head.shape[:2]
+    scale = scale_of(state["tail.0.weight"].shape[0] // channels, dims, told)
+    depth = count(state, r"HFABs\.(\d+)\.")
+    inner = [count(state, rf"HFABs\.{n}\.convs\.(\d+)\.") for n in range(depth)]
+    settings: Settings = {
+        "spatial_dims": dims,
+        "scale": scale,
+        "in_channels": channels,
+        "features": features,
+        "mid_features": state["warmup.1.squeeze.weight"].shape[0] + 4,
+        "attention_blocks": [count(state, r"warmup\.1\.convs\.(\d+)\."), *inner],
+        "trained": "warmup.1.bn1.weight" in state,
+    }
+    if settings["trained"]:
+        trunk = state["ERBs.0.conv1.expand_conv.weight"]
+        attention = state["warmup.1.convs.0.conv1.expand_conv.weight"]
+        settings["backbone_ratio"] = trunk.shape[0] // trunk.shape[1]
+        settings["attention_ratio"] = attention.shape[0] // attention.shape[1]
+    return settings

@@ -1,158 +1,113 @@
 """Which network a state dict belongs to, told from its keys and shapes.
 
-One function per published layout. Each takes the settings that the caller has told, for what
-keys cannot tell, and returns those that make the network again, or None when the layout is
-another; shapes that contradict a layout may also make it fail.
+Every network's module describes its published layouts (:mod:`finevox.networks.layout`). What a
+layout tells is built without memory, and only a network with exactly the file's keys and shapes
+is accepted.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
-import math
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import torch
 
-from finevox.errors import CheckpointError
+from finevox.errors import CheckpointError, InputError
+from finevox.networks.architectures import ARCHITECTURES, ArchSpec
+from finevox.networks.build import create
+from finevox.networks.layout import Settings, State
 
 log = logging.getLogger(__name__)
 
-State = Mapping[str, torch.Tensor]
-Settings = dict[str, Any]
+FOREIGN = (KeyError, IndexError, ValueError, ZeroDivisionError)
 
 
-def recognise(state: State, path: Path, told: Settings) -> tuple[str, Settings]:
-    """Name and settings of the network that ``state`` belongs to; ``told`` are known ones.
+@dataclass(frozen=True)
+class Recognised:
+    """A network's name and settings, and the weights under its own keys."""
+
+    name: str
+    settings: Settings
+    state: State
+    image_range: float
+
+
+def recognise(state: State, path: Path, told: Settings) -> Recognised:
+    """The network that ``state`` belongs to; ``told`` are settings that are known already.
 
     Raises
     ------
     CheckpointError
-        If no layout fits; the message has some of the keys.
+        If no layout fits; the message has what came nearest, or some of the keys.
     """
-    for name, layout in LAYOUTS.items():
-        try:
-            settings = layout(state, told)
-        except (KeyError, IndexError, ValueError, ZeroDivisionError):
-            settings = None
-        if settings is not None:
-            log.info("%s: recognised as %s %s", path, name, settings)
-            return name, settings
+    nearest = ""
+    for name, module in families():
+        found = _read_layout(name, module, state, told)
+        if found is None:
+            continue
+        difference = _difference(found, told)
+        if not difference:
+            log.info("%s: recognised as %s %s", path, found.name, found.settings)
+            return found
+        nearest = nearest or f"it looks like {name!r}, but {difference}"
     keys = ", ".join(list(state)[:4]) or "none"
     raise CheckpointError(
         f"{path}: {len(state)} tensors of no layout that finevox knows (keys: {keys}, ...); "
-        f"known layouts: {', '.join(LAYOUTS)}"
+        + (nearest or f"known layouts: {', '.join(name for name, _ in families())}")
     )
 
 
-def _scale(product: int, spatial_dims: int, told: Settings) -> Any:
-    """The scale that multiplies the number of samples by ``product``.
-
-    As told, since factors that differ between axes do not show; else the same along every axis.
-
-    Raises
-    ------
-    ValueError
-        If no whole number fits.
-    """
-    if "scale" in told:
-        return told["scale"]
-    factor = round(product ** (1 / spatial_dims))
-    if factor**spatial_dims != product:
-        raise ValueError(f"{product} sub-pixels are no power of {spatial_dims}")
-    return factor
+def families() -> Iterator[tuple[str, ModuleType]]:
+    """One name for every network with a published layout, and its module."""
+    seen = set()
+    for row in ARCHITECTURES.values():
+        if row.target not in seen:
+            seen.add(row.target)
+            module = importlib.import_module(row.target.partition(":")[0])
+            if hasattr(module, "layout"):
+                yield row.name, module
 
 
-def _blocks(state: State, pattern: str) -> int:
-    """How many different numbers stand at the group of ``pattern`` among the keys."""
-    return len({match[1] for key in state if (match := re.match(pattern, key))})
-
-
-def _espcn(state: State, told: Settings) -> Settings | None:
-    if set(state) != {
-        f"{layer}.{kind}"
-        for layer in ("first_part.0", "first_part.2", "last_part.0")
-        for kind in ("weight", "bias")
-    }:
+def _read_layout(name: str, module: ModuleType, state: State, told: Settings) -> Recognised | None:
+    try:
+        state = module.translated(state) if hasattr(module, "translated") else state
+        settings = module.layout(state, told)
+    except FOREIGN:
         return None
-    first, last = state["first_part.0.weight"], state["last_part.0.weight"]
-    dims, channels = first.dim() - 2, first.shape[1]
-    scale = _scale(last.shape[0] // channels, dims, told)
-    return {"spatial_dims": dims, "scale": scale, "in_channels": channels}
-
-
-def _vdsr(state: State, told: Settings) -> Settings | None:
-    if not {"input.weight", "output.weight", "residual_layer.0.conv.weight"} <= set(state):
+    if settings is None:
         return None
-    first = state["input.weight"]
-    return {
-        "spatial_dims": first.dim() - 2,
-        "in_channels": first.shape[1],
-        "features": first.shape[0],
-        "trunk_layers": _blocks(state, r"residual_layer\.(\d+)\."),
-    }
+    family = ARCHITECTURES[name]
+    white = settings.pop("image_range", family.image_range)
+    return Recognised(_row_with(family, {**settings, **told}), settings, state, white)
 
 
-def _edsr(state: State, told: Settings) -> Settings | None:
-    if not {"head.0.weight", "tail.0.0.weight", "tail.1.weight", "body.0.body.0.weight"} <= set(
-        state
-    ):
-        return None
-    head = state["head.0.weight"]
-    dims, (features, channels) = head.dim() - 2, head.shape[:2]
-    stages = [
-        value.shape[0] // features
-        for key, value in state.items()
-        if re.fullmatch(r"tail\.0\.\d+\.weight", key)
-    ]
-    scale = _scale(math.prod(stages), dims, told)
-    blocks = _blocks(state, r"body\.(\d+)\.body\.")
-    settings: Settings = {
-        "spatial_dims": dims,
-        "scale": scale,
-        "in_channels": channels,
-        "blocks": blocks,
-        "features": features,
-    }
-    if features >= 256:
-        # The keys cannot tell; the paper scales residuals in its wide model only.
-        log.warning("EDSR with %d features: residual scale taken as 0.1, as published", features)
-        settings["residual_scale"] = 0.1
-    return settings
+def _row_with(family: ArchSpec, settings: Settings) -> str:
+    """The row of a family that these settings make, or its first."""
+    for row in ARCHITECTURES.values():
+        same = row.target == family.target and row.settings
+        if same and all(settings.get(key) == value for key, value in row.settings.items()):
+            return row.name
+    return family.name
 
 
-def _fmen(state: State, told: Settings) -> Settings | None:
-    if not {"head.weight", "warmup.1.squeeze.weight", "lr_conv.weight", "tail.0.weight"} <= set(
-        state
-    ):
-        return None
-    head = state["head.weight"]
-    dims, (features, channels) = head.dim() - 2, head.shape[:2]
-    scale = _scale(state["tail.0.weight"].shape[0] // channels, dims, told)
-    depth = _blocks(state, r"HFABs\.(\d+)\.")
-    inner = [_blocks(state, rf"HFABs\.{n}\.convs\.(\d+)\.") for n in range(depth)]
-    settings: Settings = {
-        "spatial_dims": dims,
-        "scale": scale,
-        "in_channels": channels,
-        "features": features,
-        "mid_features": state["warmup.1.squeeze.weight"].shape[0] + 4,
-        "attention_blocks": [_blocks(state, r"warmup\.1\.convs\.(\d+)\."), *inner],
-        "trained": "warmup.1.bn1.weight" in state,
-    }
-    if settings["trained"]:
-        trunk = state["ERBs.0.conv1.expand_conv.weight"]
-        attention = state["warmup.1.convs.0.conv1.expand_conv.weight"]
-        settings["backbone_ratio"] = trunk.shape[0] // trunk.shape[1]
-        settings["attention_ratio"] = attention.shape[0] // attention.shape[1]
-    return settings
-
-
-LAYOUTS: Mapping[str, Callable[[State, Settings], Settings | None]] = {
-    "espcn": _espcn,
-    "vdsr": _vdsr,
-    "edsr": _edsr,
-    "fmen": _fmen,
-}
+def _difference(found: Recognised, told: Settings) -> str:
+    """Where the weights are not those of the network found; empty if they are."""
+    try:
+        with torch.device("meta"):
+            network = create(found.name, **{**found.settings, **told})
+    except InputError as error:
+        return str(error)
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    theirs = {key: tuple(value.shape) for key, value in found.state.items()}
+    for key in [*own, *theirs]:
+        if key not in theirs:
+            return f"lacks {key}"
+        if key not in own:
+            return f"has {key} besides"
+        if own[key] != theirs[key]:
+            return f"{key} has shape {theirs[key]} where {own[key]} is wanted"
+    return ""

@@ -12,6 +12,8 @@ from finevox.errors import CheckpointError
 from finevox.networks.architectures import architecture
 from finevox.networks.record import read_record
 
+Factors = int | tuple[int, ...]
+
 FOLDER = Path(__file__).parent / "weights"
 
 
@@ -27,11 +29,13 @@ class Shipped:
         return str(self.metadata["architecture"])
 
     @property
-    def request(self) -> tuple[str, int, int, str]:
+    def request(self) -> tuple[str, int, Factors, str]:
         """What one asks for to get this file: network, dimensions, scale, degradation."""
         settings = self.metadata["settings"]
         degradation = str(self.metadata["degradation"])
-        return self.network, settings["spatial_dims"], settings["scale"], degradation
+        scale = settings["scale"]
+        factors = scale if isinstance(scale, int) else tuple(scale)
+        return self.network, settings["spatial_dims"], factors, degradation
 
     def __str__(self) -> str:
         network, dims, scale, degradation = self.request
@@ -44,7 +48,7 @@ def shipped() -> tuple[Shipped, ...]:
     return tuple(Shipped(path, read_record(path)) for path in sorted(FOLDER.glob("*.safetensors")))
 
 
-def find_shipped(name: str, spatial_dims: int, scale: int, degradation: str) -> Path:
+def find_shipped(name: str, spatial_dims: int, scale: Factors, degradation: str) -> Path:
     """The file for a request.
 
     Raises

@@ -22,7 +22,7 @@ from finevox.networks import Network
 from finevox.pipeline.memory import working_bytes
 from finevox.pipeline.plan import Plan, make_plan, network_input_shape
 from finevox.transforms.dictionary import grid_of, on_grid
-from finevox.transforms.grid import Convention, Grid, checked_axes, finest_axes
+from finevox.transforms.grid import Convention, Grid, Scale, finest_axes, per_axis
 from finevox.transforms.resize import Degradation, Interpolation, convention_of, degrade, enlarge
 from finevox.transforms.tiles import tiles
 
@@ -36,17 +36,22 @@ def silent(done: int, total: int) -> None:
     """Report nothing."""
 
 
-def resolve_axes(axes: Axes, grid: Grid, spatial_dims: int = 2) -> tuple[int, ...]:
-    """The axes to work along, sorted; ``"auto"`` is the two finest, or all in 3-D.
+def resolve_factors(
+    scale: Scale, axes: Axes, grid: Grid, spatial_dims: int = 2
+) -> dict[int, float]:
+    """The axes to work along, sorted, and the factor of each.
+
+    ``"auto"`` is the two axes of finest spacing; all in 3-D and where there are three factors.
 
     Raises
     ------
     InputError
-        If the axes are not different axes of a volume.
+        If the axes are not different axes of a volume, or the factors are not as many.
     """
     if isinstance(axes, str):
-        return finest_axes(grid) if spatial_dims == 2 else (0, 1, 2)
-    return checked_axes(axes)
+        in_plane = spatial_dims == 2 and not (isinstance(scale, Sequence) and len(scale) == 3)
+        axes = finest_axes(grid) if in_plane else (0, 1, 2)
+    return per_axis(scale, axes)
 
 
 class NetworkInferer(Inferer):
@@ -55,7 +60,7 @@ class NetworkInferer(Inferer):
     Parameters
     ----------
     scale
-        Factor of enlargement along the axes.
+        Factor of enlargement along the axes, or one for each.
     axes
         Axes of the volume that the network sees, or ``"auto"``: the two of finest spacing for a
         2-D network, all for a 3-D one.
@@ -80,7 +85,7 @@ class NetworkInferer(Inferer):
 
     def __init__(
         self,
-        scale: int,
+        scale: int | Sequence[int],
         axes: Axes = "auto",
         spatial_dims: int = 2,
         convention: Convention = "fov",
@@ -114,14 +119,21 @@ class NetworkInferer(Inferer):
         """
         grid = grid_of(inputs)
         volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        axes = resolve_axes(self.axes, grid, self.spatial_dims)
-        shape = [n * self.scale if axis in axes else n for axis, n in enumerate(grid.shape)]
+        along = resolve_factors(self.scale, self.axes, grid, self.spatial_dims)
+        axes = tuple(along)
+        factors = {axis: int(factor) for axis, factor in along.items()}
+        shape = [n * factors.get(axis, 1) for axis, n in enumerate(grid.shape)]
         count = math.prod(volumes.shape[:2])
         working = working_bytes(
             self.max_memory, count * math.prod(shape), self.device, self.interpolation is not None
         )
         self.plan = plan = make_plan(
-            cast("Network", network), grid.shape, axes, self.scale, working, self.tile
+            cast("Network", network),
+            grid.shape,
+            axes,
+            tuple(factors.values()),
+            working,
+            self.tile,
         )
         log.debug("%s", plan)
 
@@ -132,7 +144,7 @@ class NetworkInferer(Inferer):
         for index in np.ndindex(*volumes.shape[:2]):
             volume = volumes[index].numpy()
             if self.interpolation is not None:
-                volume, _ = enlarge(volume, grid, self.interpolation, self.scale, axes)
+                volume, _ = enlarge(volume, grid, self.interpolation, tuple(factors.values()), axes)
             source = torch.movedim(torch.from_numpy(volume), axes, last)
             target = torch.movedim(out[index], axes, last)
             if len(axes) == 3:
@@ -154,14 +166,13 @@ Region = tuple[slice, ...]
 def _pieces(plan: Plan, shape: Sequence[int]) -> Iterator[tuple[Region, Region, Region]]:
     """For every piece: what to read, what to keep of its output, and where that goes."""
     slices, *spatial = shape
-    factors = (plan.network_scale,) * len(spatial)
     readable = [plan.allowed_size(n) for n in spatial]
     rule = (plan.size_multiple, plan.minimum_size)
     for tile in tiles(spatial, plan.core, plan.halo, readable, *rule):
         for first in range(0, slices, plan.batch):
             some = slice(first, min(first + plan.batch, slices))
-            keep = (slice(None), *tile.keep(factors))
-            yield (some, *tile.read), keep, (some, *tile.place(factors))
+            keep = (slice(None), *tile.keep(plan.network_scale))
+            yield (some, *tile.read), keep, (some, *tile.place(plan.network_scale))
 
 
 def _padded(plan: Plan, source: torch.Tensor) -> torch.Tensor:
@@ -186,17 +197,28 @@ def _run(piece: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
 class InterpolationInferer(Inferer):
     """A classical enlargement in the place of a network, which it does not call."""
 
-    def __init__(self, method: Interpolation, scale: int, axes: Axes = "auto") -> None:
+    def __init__(
+        self,
+        method: Interpolation,
+        scale: int | Sequence[int],
+        axes: Axes = "auto",
+        degradation: Degradation | None = None,
+    ) -> None:
         super().__init__()
         self.method, self.scale, self.axes = method, scale, axes
-        self.convention = convention_of(method)
+        self.degradation = degradation
+        self.convention = convention_of(method, degradation)
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> MetaTensor:
         """``(B, C, I, J, K)`` to ``(B, C, I', J', K')``."""
-        axes = resolve_axes(self.axes, grid_of(inputs))
-        return _per_channel(inputs, lambda x, g: enlarge(x, g, self.method, self.scale, axes))
+        along = resolve_factors(self.scale, self.axes, grid_of(inputs))
+        scale = [int(factor) for factor in along.values()]
+        return _per_channel(
+            inputs,
+            lambda x, grid: enlarge(x, grid, self.method, scale, tuple(along), self.degradation),
+        )
 
 
 class DegradationInferer(Inferer):
@@ -205,7 +227,7 @@ class DegradationInferer(Inferer):
     def __init__(
         self,
         kind: Degradation,
-        scale: float,
+        scale: Scale,
         axes: Axes = "auto",
         noise_snr_db: float | None = None,
         seed: int | None = None,
@@ -220,7 +242,7 @@ class DegradationInferer(Inferer):
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> MetaTensor:
         """``(B, C, I, J, K)`` to ``(B, C, I', J', K')``."""
-        axes = resolve_axes(self.axes, grid_of(inputs))
+        along = resolve_factors(self.scale, self.axes, grid_of(inputs))
         generator = np.random.default_rng(self.seed)
         return _per_channel(
             inputs,
@@ -228,8 +250,8 @@ class DegradationInferer(Inferer):
                 x,
                 grid,
                 self.kind,
-                self.scale,
-                axes,
+                tuple(along.values()),
+                tuple(along),
                 noise_snr_db=self.noise_snr_db,
                 generator=generator,
             ),

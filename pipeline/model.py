@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,22 +52,24 @@ def get_network(settings: UpscaleSettings) -> Network:
     InputError
         If the network is unknown.
     """
+    name = settings.network or DEFAULT_NETWORK
+    if architecture(name).kind == "discriminator":
+        raise InputError(f"network {name!r} judges images and enlarges none; see finevox networks")
     spatial_dims = 3 if settings.axes != "auto" and len(settings.axes) == 3 else 2
     if settings.axes != "auto" and len(settings.axes) == 1:
         raise InputError(f"axes {settings.axes}: a network needs two axes, or three")
-    name = settings.network or DEFAULT_NETWORK
     if settings.random_weights:
         log.warning("network %s has random weights: its output means nothing", name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = create(name, spatial_dims, settings.scale)
     elif settings.weights is not None:
-        network = load(settings.weights, settings.network)
+        network = _load(settings.weights, settings.network, settings.scale)
         _check_fits(network, settings, spatial_dims)
     else:
         degradation = settings.degradation or "bicubic"
         path = find_shipped(name, spatial_dims, settings.scale, degradation)
-        network = load(path)
+        network = load(path, in_channels=1)
     network = network.inference_form()
     if spatial_dims == 2:
         # The layout that convolutions on a CPU want, so that they need not rearrange weights.
@@ -75,29 +79,57 @@ def get_network(settings: UpscaleSettings) -> Network:
     return network.requires_grad_(requires_grad=False)
 
 
+def _load(path: Path, name: str | None, scale: int | Sequence[int]) -> Network:
+    """The network in a file, for one channel.
+
+    The keys of most networks show their scale, and another one than is asked for is an error.
+    Factors that differ between axes do not show, nor does the scale of a transposed convolution:
+    what does not fit as it is read is read once more as what is asked for.
+    """
+    as_read: Network | None = None
+    problem: CheckpointError | None = None
+    try:
+        as_read = load(path, name, in_channels=1)
+    except CheckpointError as error:
+        problem = error
+    if as_read is not None and (as_read.record or as_read.holds(scale)):
+        return as_read
+    try:
+        asked = scale if isinstance(scale, int) else list(scale)
+        return load(path, name, in_channels=1, scale=asked)
+    except CheckpointError:
+        if as_read is None:
+            raise problem from None  # type: ignore[misc]
+        return as_read
+
+
 def _check_fits(network: Network, settings: UpscaleSettings, spatial_dims: int) -> None:
     own, path = network.settings, settings.weights
-    if own["in_channels"] != 1:
-        raise CheckpointError(
-            f"{path}: these weights take {own['in_channels']} channels; a volume has one"
-        )
     if own["spatial_dims"] != spatial_dims:
         raise CheckpointError(
             f"{path}: these weights are {own['spatial_dims']}-D and {spatial_dims}-D ones are "
             f"asked for; give --axes {'0,1' if own['spatial_dims'] == 2 else '0,1,2'}"
         )
-    # A network on an interpolated input serves every scale.
-    if network.spec.takes == "low" and own["scale"] != settings.scale:
+    try:
+        network.at_scale(settings.scale)
+    except InputError as error:
+        held = " or ".join(map(scale_option, network.scales))
         raise CheckpointError(
-            f"{path}: these weights are for scale {own['scale']}, asked is scale "
-            f"{settings.scale}; give --scale {own['scale']} or other weights"
-        )
+            f"{path}: these weights are for scale {held}, asked is scale "
+            f"{scale_option(settings.scale)}; give --scale {held} or other weights"
+        ) from error
     trained_for = network.record.get("degradation")
     if None not in (trained_for, settings.degradation) and trained_for != settings.degradation:
         raise CheckpointError(
             f"{path}: these weights are for {trained_for} degradation, asked is "
             f"{settings.degradation}; leave out --degradation or give other weights"
         )
+
+
+def scale_option(scale: int | Sequence[int]) -> str:
+    """A scale as the command line takes it."""
+    factors = tuple(scale) if isinstance(scale, Sequence) else (scale,)
+    return ",".join(map(str, factors if len(set(factors)) > 1 else factors[:1]))
 
 
 def degradation_of(network: Network, settings: UpscaleSettings) -> str:

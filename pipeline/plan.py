@@ -37,9 +37,9 @@ class Plan:
     axes
         Axes of the volume that the network sees: two for slices, three for the whole.
     scale
-        Factor of enlargement along them.
+        Factor of enlargement along each of them.
     network_scale
-        The network's own factor: ``scale``, or 1 if its input is already interpolated.
+        The network's own factors: ``scale``, or ones if its input is already interpolated.
     batch
         Slices computed at once; 1 in three dimensions.
     core, halo
@@ -51,8 +51,8 @@ class Plan:
     """
 
     axes: tuple[int, ...]
-    scale: int
-    network_scale: int
+    scale: tuple[int, ...]
+    network_scale: tuple[int, ...]
     batch: int
     core: tuple[int, ...]
     halo: int
@@ -63,7 +63,8 @@ class Plan:
     @property
     def scale_ijk(self) -> tuple[int, int, int]:
         """Factor of enlargement along each axis of the volume."""
-        i, j, k = (self.scale if axis in self.axes else 1 for axis in range(3))
+        factor = dict(zip(self.axes, self.scale, strict=True))
+        i, j, k = (factor.get(axis, 1) for axis in range(3))
         return i, j, k
 
     def allowed_size(self, n: int) -> int:
@@ -78,16 +79,16 @@ def allowed_size(n: int, minimum: int, multiple: int) -> int:
 
 def network_input_shape(plan: Plan, shape: Sequence[int]) -> tuple[int, ...]:
     """Shape of what the network reads: number of slices, then the sides along the axes."""
-    factor = plan.scale // plan.network_scale
     slices = math.prod(n for axis, n in enumerate(shape) if axis not in plan.axes)
-    return (slices, *(shape[axis] * factor for axis in plan.axes))
+    before = [f // own for f, own in zip(plan.scale, plan.network_scale, strict=True)]
+    return (slices, *(shape[axis] * f for axis, f in zip(plan.axes, before, strict=True)))
 
 
 def make_plan(
     network: Network,
     shape: Sequence[int],
     axes: Sequence[int],
-    scale: int,
+    scale: int | Sequence[int],
     working_bytes: int,
     tile: int | None = None,
 ) -> Plan:
@@ -103,22 +104,28 @@ def make_plan(
     """
     spec = network.spec
     interpolated = spec.takes == "interpolated"
-    sides = [shape[axis] * (scale if interpolated else 1) for axis in axes]
+    factors = (scale,) * len(axes) if isinstance(scale, int) else tuple(scale)
+    network_scale = (1,) * len(axes) if interpolated else factors
+    before = [f // own for f, own in zip(factors, network_scale, strict=True)]
+    sides = [shape[axis] * f for axis, f in zip(axes, before, strict=True)]
     slices = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
     per_sample = bytes_per_sample(network, len(axes))
     halo = network.halo
 
     def plan(batch: int, core: Sequence[int]) -> Plan:
-        read = math.prod(min(c + 2 * halo, n) for c, n in zip(core, sides, strict=True))
+        # Reads begin and end at multiples, so that rounding may add almost one at each end.
+        reach = 2 * (halo + network.size_multiple - 1)
+        whole = [allowed_size(n, spec.minimum_size, network.size_multiple) for n in sides]
+        read = math.prod(min(c + reach, n) for c, n in zip(core, whole, strict=True))
         return Plan(
             axes=tuple(axes),
-            scale=scale,
-            network_scale=1 if interpolated else scale,
+            scale=factors,
+            network_scale=network_scale,
             batch=batch,
             core=tuple(core),
             halo=halo,
             minimum_size=spec.minimum_size,
-            size_multiple=spec.size_multiple,
+            size_multiple=network.size_multiple,
             working_bytes=int(batch * read * per_sample),
         )
 
@@ -142,7 +149,7 @@ def bytes_per_sample(network: Network, spatial_dims: int) -> float:
     """Bytes of activations that the network needs for each sample of its input."""
     channels = network.settings["in_channels"]
     spec = network.spec
-    side = allowed_size(PROBE_SIDE[spatial_dims], spec.minimum_size, spec.size_multiple)
+    side = allowed_size(PROBE_SIDE[spatial_dims], spec.minimum_size, network.size_multiple)
     probe = torch.empty(1, channels, *[side] * spatial_dims, device="meta")
     on_meta = copy.deepcopy(network).to("meta")
     with torch.inference_mode(), _LiveBytes() as live:

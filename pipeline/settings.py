@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from finevox.errors import InputError
-from finevox.transforms.grid import checked_axes
+from finevox.transforms.grid import Scale, checked_axes, per_axis, scale_text
 from finevox.transforms.resize import DEGRADATIONS, Degradation
 
 DEFAULT_NETWORK = "fmen"
@@ -60,11 +61,63 @@ def is_whole(value: object, least: int) -> bool:
     return isinstance(value, Real) and float(value).is_integer() and float(value) >= least
 
 
+def parse_scale(text: str) -> float | tuple[float, ...]:
+    """One factor such as ``"2"``, or one for each axis such as ``"1,1,3"``.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    try:
+        factors = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"scale {text!r}: give a factor such as 2, or one for each axis such as 1,1,3"
+        ) from None
+    return factors if len(factors) > 1 else factors[0]
+
+
+def paired(scale: Scale, axes: Axes) -> tuple[float | tuple[float, ...], Axes]:
+    """Scale and axes with the axes sorted and equal factors written as one.
+
+    Raises
+    ------
+    InputError
+        If there are not as many factors as axes.
+    """
+    if axes == "auto":
+        if not isinstance(scale, Sequence):
+            return scale, axes
+        if len(scale) not in (2, 3):
+            raise InputError(
+                f"scale {scale_text(scale)}: without --axes give one factor, two for the plane "
+                "of finest spacing, or three"
+            )
+        axes = axes if len(scale) == 2 else (0, 1, 2)
+        factors = tuple(scale)
+    else:
+        along = per_axis(scale, axes)
+        axes, factors = tuple(along), tuple(along.values())
+    return (factors[0] if len(set(factors)) == 1 else factors), axes
+
+
 def _check_common(axes: Axes, dtype: str | None) -> None:
     if axes != "auto":
         checked_axes(axes)
     if dtype is not None and dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+
+
+def _whole(scale: Scale) -> int | tuple[int, ...]:
+    """The scale in integers."""
+    factors = tuple(scale) if isinstance(scale, Sequence) else (scale,)
+    if not all(is_whole(factor, least=1) for factor in factors) or max(factors, default=0) < 2:
+        raise InputError(
+            f"scale {scale!r}: give a whole number of 2 or more, or whole numbers for each axis"
+        )
+    whole = tuple(int(factor) for factor in factors)
+    return whole if isinstance(scale, Sequence) else whole[0]
 
 
 @dataclass(frozen=True)
@@ -74,14 +127,16 @@ class UpscaleSettings:
     Parameters
     ----------
     scale
-        Factor along the axes.
+        Factor along the axes: one for all, or one for each. Three factors without axes are for
+        all three.
     network
-        A network, or an interpolation (``bicubic``, ``spline``, ``zerofill``). None is what
+        A name of the table: a network, or a classical method such as ``spline``. None is what
         ``weights`` holds, or FMEN.
     weights
         A checkpoint; None takes the weights that ship.
     degradation
-        The degradation that the weights were trained to undo; None is what they say, or bicubic.
+        The degradation that the weights were trained to undo, or that an iterative method
+        inverts; None is what they say, or bicubic.
     axes
         Axes to enlarge: two for slices, three for a 3-D network, or ``"auto"``.
     device
@@ -103,7 +158,7 @@ class UpscaleSettings:
         If a value cannot be used.
     """
 
-    scale: int = 2
+    scale: int | tuple[int, ...] = 2
     network: str | None = None
     weights: Path | None = None
     degradation: str | None = None
@@ -117,9 +172,10 @@ class UpscaleSettings:
 
     def __post_init__(self) -> None:
         _check_common(self.axes, self.dtype)
-        if not is_whole(self.scale, least=2):
-            raise InputError(f"scale {self.scale!r}: give a whole number of 2 or more")
-        object.__setattr__(self, "scale", int(self.scale))
+        object.__setattr__(self, "scale", _whole(self.scale))
+        scale, axes = paired(self.scale, self.axes)
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "axes", axes)
         if self.degradation is not None and self.degradation not in DEGRADATIONS:
             raise InputError(
                 f"degradation {self.degradation!r}: choose one of {', '.join(DEGRADATIONS)}"
@@ -139,7 +195,8 @@ class DegradeSettings:
     kind
         ``bicubic`` or ``kspace``.
     scale
-        Factor along the axes, 1 or more; a length becomes ``ceil(N / scale)``.
+        Factor along the axes, 1 or more; a length becomes ``ceil(N / scale)``. One for all
+        axes, or one for each.
     axes
         Axes to reduce, or ``"auto"``: the two of finest spacing.
     noise_snr_db
@@ -156,7 +213,7 @@ class DegradeSettings:
     """
 
     kind: Degradation = "bicubic"
-    scale: float = 2
+    scale: float | tuple[float, ...] = 2
     axes: Axes = "auto"
     noise_snr_db: float | None = None
     seed: int | None = None
@@ -166,8 +223,11 @@ class DegradeSettings:
         _check_common(self.axes, self.dtype)
         if self.kind not in DEGRADATIONS:
             raise InputError(f"kind {self.kind!r}: choose one of {', '.join(DEGRADATIONS)}")
-        if not np.isfinite(self.scale) or self.scale < 1:
+        if not np.all(np.isfinite(self.scale)) or np.min(self.scale) < 1:
             raise InputError(f"scale {self.scale!r}: give a number of 1 or more")
+        scale, axes = paired(self.scale, self.axes)
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "axes", axes)
         if self.noise_snr_db is not None and not np.isfinite(self.noise_snr_db):
             raise InputError(
                 f"noise_snr_db {self.noise_snr_db!r}: give a finite number of decibels"

@@ -12,7 +12,6 @@ R. G. Keys, "Cubic convolution interpolation for digital image processing", IEEE
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -21,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from finevox.transforms.grid import FloatArray, sample_positions
+from finevox.transforms.grid import FloatArray
+from finevox.transforms.kernel import kernel_matrix
 from finevox.transforms.separable import RealArray, resize_separably
 
 CUBIC_SUPPORT = 2.0
@@ -38,19 +38,7 @@ def cubic_kernel(x: FloatArray) -> FloatArray:
 @lru_cache(maxsize=64)
 def resize_matrix(n_old: int, n_new: int) -> sparse.csr_array:
     """The ``(n_new, n_old)`` matrix that resizes one axis from ``n_old`` to ``n_new`` samples."""
-    widening = max(n_old / n_new, 1.0)
-    centre = sample_positions(n_old, n_new, "fov")
-    reach = CUBIC_SUPPORT * widening
-    taps = np.arange(math.ceil(2 * reach) + 2)
-    index = np.floor(centre - reach).astype(int)[:, None] + taps
-    weight = cubic_kernel((centre[:, None] - index) / widening)
-    weight /= weight.sum(axis=1, keepdims=True)
-    # Mirror with the edge sample repeated: ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...
-    folded = np.mod(index, 2 * n_old)
-    folded = np.where(folded < n_old, folded, 2 * n_old - 1 - folded)
-    row = np.repeat(np.arange(n_new), len(taps))
-    # Duplicate entries, which mirroring makes at the borders, are summed.
-    return sparse.csr_array((weight.ravel(), (row, folded.ravel())), shape=(n_new, n_old))
+    return kernel_matrix(n_old, n_new, cubic_kernel, CUBIC_SUPPORT)
 
 
 def bicubic_resize(array: npt.NDArray[Any], new_length: Mapping[int, int]) -> RealArray:

@@ -16,7 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
 from finevox.errors import GeometryError
-from finevox.transforms.grid import Convention, Grid
+from finevox.transforms.grid import Convention, Grid, Scale
 from finevox.transforms.intensity import Preparation
 from finevox.transforms.resize import Degradation, Interpolation, degrade, enlarge
 
@@ -51,7 +51,7 @@ class DegradeVolumed(RandomizableTransform, MapTransform):
         self,
         keys: KeysCollection,
         kind: Degradation,
-        scale: int,
+        scale: Scale,
         axes: Sequence[int] = (0, 1, 2),
         noise_snr_db: float | None = None,
         allow_missing_keys: bool = False,
@@ -85,7 +85,7 @@ class EnlargeVolumed(MapTransform):
         self,
         keys: KeysCollection,
         method: Interpolation,
-        scale: int,
+        scale: int | Sequence[int],
         axes: Sequence[int] = (0, 1, 2),
         allow_missing_keys: bool = False,
     ) -> None:

@@ -25,6 +25,7 @@ from finevox.errors import GeometryError, InputError
 
 FloatArray = npt.NDArray[np.float64]
 Convention = Literal["fov", "kspace"]
+Scale = float | Sequence[float]
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
 
 # Two affines are one when no voxel centre differs by more than this share of a voxel: well
@@ -163,3 +164,26 @@ def checked_axes(axes: Sequence[int]) -> tuple[int, ...]:
     if len(chosen) != len(axes) or not chosen or not set(chosen) <= {0, 1, 2}:
         raise InputError(f"axes {axes!r}: give different ones of 0, 1 and 2")
     return chosen
+
+
+def per_axis(scale: Scale, axes: Sequence[int]) -> dict[int, float]:
+    """The factor of every axis, in the order of axes: one for all, or one each.
+
+    Raises
+    ------
+    InputError
+        If the axes make no sense or there are not as many factors.
+    """
+    factors = tuple(scale) if isinstance(scale, Sequence) else (scale,) * len(axes)
+    if len(factors) != len(axes):
+        raise InputError(
+            f"scale {scale_text(factors)} has {len(factors)} factors for the {len(axes)} axes "
+            f"{', '.join(map(str, axes))}; give one for all or one for each"
+        )
+    of = dict(zip(axes, factors, strict=True))
+    return {axis: of[axis] for axis in checked_axes(axes)}
+
+
+def scale_text(scale: Scale) -> str:
+    """A scale as people write it: ``2``, or ``1x1x3``."""
+    return "x".join(f"{f:g}" for f in scale) if isinstance(scale, Sequence) else f"{scale:g}"

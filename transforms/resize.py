@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from finevox.errors import GeometryError, InputError
 from finevox.transforms.bicubic import bicubic_resize
-from finevox.transforms.grid import Convention, Grid, checked_axes, reduced_length
+from finevox.transforms.grid import Convention, Grid, Scale, per_axis, reduced_length
 from finevox.transforms.kspace import add_complex_noise, kspace_resize
 from finevox.transforms.spline import spline_resize
 
@@ -23,6 +23,8 @@ Samples = npt.NDArray[Any]
 Degradation = Literal["bicubic", "kspace"]
 Interpolation = Literal["bicubic", "spline", "zerofill"]
 DEGRADATIONS: tuple[str, ...] = get_args(Degradation)
+DEFAULT_DEGRADATION: Degradation = "bicubic"
+ITERATIVE = ("ibp", "pocs")
 INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 # The enlargement that undoes each degradation as far as its model goes, for networks that take
@@ -30,16 +32,17 @@ INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 ENLARGEMENT_OF: Mapping[str, Interpolation] = {"bicubic": "bicubic", "kspace": "zerofill"}
 
 
-def convention_of(kind: str) -> Convention:
-    """The grid convention of a degradation or an interpolation."""
-    return "kspace" if kind in ("kspace", "zerofill") else "fov"
+def convention_of(kind: str, degradation: str | None = None) -> Convention:
+    """The grid convention of a degradation, or of an enlargement that may undo one."""
+    undone = (degradation or DEFAULT_DEGRADATION) if kind in ITERATIVE else None
+    return "kspace" if "kspace" in (kind, undone) or kind == "zerofill" else "fov"
 
 
 def degrade(
     samples: Samples,
     grid: Grid,
     kind: Degradation,
-    scale: float,
+    scale: Scale,
     axes: Sequence[int] = (0, 1, 2),
     *,
     noise_snr_db: float | None = None,
@@ -51,6 +54,8 @@ def degrade(
     ----------
     samples
         ``(I, J, K)`` or ``(I, J, K, T)``.
+    scale
+        One factor for all axes, or one for each.
     noise_snr_db
         If given, complex noise at this SNR is added and the magnitude returned, for each volume
         on its own (:func:`~finevox.transforms.kspace.add_complex_noise`).
@@ -64,7 +69,10 @@ def degrade(
     GeometryError
         If the samples are not on the grid.
     """
-    new_length = {axis: reduced_length(grid.shape[axis], scale) for axis in checked_axes(axes)}
+    new_length = {
+        axis: reduced_length(grid.shape[axis], factor)
+        for axis, factor in per_axis(scale, axes).items()
+    }
     out, new_grid = _resize(samples, grid, kind, DEGRADE, new_length)
     if noise_snr_db is not None:
         generator = generator or np.random.default_rng()
@@ -83,8 +91,9 @@ def enlarge(
     samples: Samples,
     grid: Grid,
     method: Interpolation,
-    scale: int,
+    scale: int | Sequence[int],
     axes: Sequence[int] = (0, 1, 2),
+    degradation: Degradation | None = None,
 ) -> tuple[Samples, Grid]:
     """Interpolate to ``scale`` times as many samples along ``axes``.
 
@@ -98,9 +107,10 @@ def enlarge(
     GeometryError
         If the samples are not on the grid.
     """
-    if scale < 1:
+    factors = per_axis(scale, axes)
+    if min(factors.values()) < 1:
         raise InputError(f"scale {scale}: enlarging needs a whole number of 1 or more")
-    new_length = {axis: grid.shape[axis] * scale for axis in checked_axes(axes)}
+    new_length = {axis: grid.shape[axis] * int(factor) for axis, factor in factors.items()}
     return _resize(samples, grid, method, ENLARGE, new_length)
 
 

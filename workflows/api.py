@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import nibabel as nib
@@ -13,7 +14,7 @@ from finevox.workflows.compare import compare_images
 from finevox.workflows.volume import DegradeWorkflow, UpscaleWorkflow, VolumeWorkflow
 
 
-def upscale(image: ImageLike, scale: int = 2, **settings: Any) -> nib.Nifti1Image:
+def upscale(image: ImageLike, scale: int | Sequence[int] = 2, **settings: Any) -> nib.Nifti1Image:
     """Give an image back at higher resolution.
 
     Parameters
@@ -21,7 +22,7 @@ def upscale(image: ImageLike, scale: int = 2, **settings: Any) -> nib.Nifti1Imag
     image
         A path or a nibabel image, 3-D or 4-D.
     scale
-        Factor of enlargement.
+        Factor of enlargement, or one for each of the axes.
     settings
         Fields of :class:`~finevox.pipeline.settings.UpscaleSettings`: ``network``, ``weights``,
         ``degradation``, ``axes``, ``device``, ``max_memory``, ``self_ensemble``, ``dtype``, ...
@@ -36,12 +37,16 @@ def upscale(image: ImageLike, scale: int = 2, **settings: Any) -> nib.Nifti1Imag
     InputError, GeometryError, CheckpointError
         If the image or the request cannot be used.
     """
-    wanted = UpscaleSettings(scale=scale, **settings)
+    factors = tuple(scale) if isinstance(scale, Sequence) else scale
+    wanted = UpscaleSettings(scale=factors, **settings)
     return _run(UpscaleWorkflow(image, settings=wanted, command=f"finevox.upscale({wanted})"))
 
 
 def degrade(
-    image: ImageLike, kind: Degradation = "bicubic", scale: float = 2, **settings: Any
+    image: ImageLike,
+    kind: Degradation = "bicubic",
+    scale: float | Sequence[float] = 2,
+    **settings: Any,
 ) -> nib.Nifti1Image:
     """Give an image back at lower resolution.
 
@@ -52,7 +57,7 @@ def degrade(
     kind
         ``bicubic`` (MATLAB ``imresize``) or ``kspace`` (centred DFT truncation).
     scale
-        Factor of reduction; a length becomes ``ceil(N / scale)``.
+        Factor of reduction, or one for each of the axes; a length becomes ``ceil(N / scale)``.
     settings
         Fields of :class:`~finevox.pipeline.settings.DegradeSettings`: ``axes``,
         ``noise_snr_db``, ``seed``, ``dtype``.
@@ -67,7 +72,8 @@ def degrade(
     InputError, GeometryError
         If the image or the request cannot be used.
     """
-    wanted = DegradeSettings(kind=kind, scale=scale, **settings)
+    factors = tuple(scale) if isinstance(scale, Sequence) else scale
+    wanted = DegradeSettings(kind=kind, scale=factors, **settings)
     return _run(DegradeWorkflow(image, settings=wanted, command=f"finevox.degrade({wanted})"))
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finevox.errors import FinevoxError
-from finevox.networks.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 INTERRUPTED = 130
+
+SCALE_HELP = "factor, or one for each axis such as 1,1,3 (default: %(default)s)"
 
 EPILOG = """examples:
   finevox upscale scan.nii.gz fine.nii.gz
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _json_option(info)
 
     networks = _command(commands, "networks", "the table of networks and shipped weights")
+    networks.add_argument("name", metavar="NAME", nargs="?", help="say everything of this one")
     _json_option(networks)
 
     demo = _command(commands, "demo", "degrade, restore and compare the MNI152 brain")
@@ -146,18 +148,19 @@ def _image_options(parser: argparse.ArgumentParser) -> None:
 def _add_upscale(commands: Commands) -> None:
     parser = _command(commands, "upscale", "give an image back at higher resolution")
     _image_options(parser)
-    parser.add_argument("--scale", type=int, default=2, help="factor (default: %(default)s)")
+    parser.add_argument("--scale", default="2", help=SCALE_HELP)
     parser.add_argument(
         "--network",
         metavar="NAME",
-        help=f"{', '.join(ARCHITECTURES)}, or an interpolation: bicubic, spline, zerofill "
-        "(default: fmen, or what --weights holds)",
+        help="a name that 'finevox networks' lists: a network, or a classical method such as "
+        "spline (default: fmen, or what --weights holds)",
     )
     parser.add_argument("--weights", metavar="FILE", type=Path, help="a checkpoint of your own")
     parser.add_argument(
         "--degradation",
         choices=("bicubic", "kspace"),
-        help="what the weights were trained to undo (default: bicubic, or what they say)",
+        help="what the weights were trained to undo, or ibp and pocs invert (default: bicubic, or "
+        "what the weights say)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--engine", default="auto", help="auto or eager")
@@ -182,7 +185,7 @@ def _add_degrade(commands: Commands) -> None:
     parser.add_argument(
         "--kind", choices=("bicubic", "kspace"), default="bicubic", help="default: %(default)s"
     )
-    parser.add_argument("--scale", type=float, default=2, help="factor (default: %(default)s)")
+    parser.add_argument("--scale", default="2", help=SCALE_HELP)
     parser.add_argument(
         "--noise-snr-db",
         metavar="DB",

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Console
@@ -18,12 +18,30 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from finevox.errors import InputError
-from finevox.networks import ARCHITECTURES, shipped
-from finevox.pipeline.settings import DegradeSettings, UpscaleSettings, parse_axes, parse_memory
+from finevox.networks import (
+    ARCHITECTURES,
+    DISCRIMINATORS,
+    ArchSpec,
+    architecture,
+    shipped,
+)
+from finevox.pipeline.settings import (
+    DegradeSettings,
+    UpscaleSettings,
+    parse_axes,
+    parse_memory,
+    parse_scale,
+)
 from finevox.pipeline.write import check_target, stem
 from finevox.workflows.cli import DONE
 
 log = logging.getLogger(__name__)
+
+TABLE_WIDTH = 180
+COUNTS = (
+    "parameters and multiply-adds: 2-D, x2, one channel, 120x120 to 240x240; field: samples of the "
+    "input that an output sample depends on. 'finevox networks NAME' says more of one."
+)
 
 # Figures of a comparison: name, heading, format.
 FIGURES = (
@@ -39,9 +57,10 @@ FIGURES = (
 def upscale(options: argparse.Namespace) -> int:
     """``finevox upscale``."""
     _check_files(options)
-    settings = UpscaleSettings(
+    settings = UpscaleSettings(  # which checks that the scale is whole
         **_given(options, UpscaleSettings),
         axes=parse_axes(options.axes),
+        scale=cast("Any", parse_scale(options.scale)),
         max_memory=None if options.max_memory is None else parse_memory(options.max_memory),
     )
     from finevox.workflows.volume import UpscaleWorkflow
@@ -63,7 +82,11 @@ def upscale(options: argparse.Namespace) -> int:
 def degrade(options: argparse.Namespace) -> int:
     """``finevox degrade``."""
     _check_files(options)
-    settings = DegradeSettings(**_given(options, DegradeSettings), axes=parse_axes(options.axes))
+    settings = DegradeSettings(
+        **_given(options, DegradeSettings),
+        axes=parse_axes(options.axes),
+        scale=parse_scale(options.scale),
+    )
     from finevox.workflows.degrade import write_divisible
     from finevox.workflows.volume import DegradeWorkflow
 
@@ -130,36 +153,78 @@ def info(options: argparse.Namespace) -> int:
 
 def networks(options: argparse.Namespace) -> int:
     """``finevox networks``."""
-    rows = [
-        {
-            **dataclasses.asdict(spec),
-            "reference": spec.reference,
-            "weights": [
-                {"file": own.path.name, "for": str(own), "licence": own.metadata["licence"]}
-                for own in shipped()
-                if own.network == spec.name
-            ],
-        }
-        for spec in ARCHITECTURES.values()
-    ]
+    both = {**ARCHITECTURES, **DISCRIMINATORS}
+    wanted = both.values() if options.name is None else [architecture(options.name)]
+    rows = [network_facts(spec) for spec in wanted]
     if options.json:
         return _print_json(rows)
-    table = Table(caption="parameters and multiply-adds: 2-D, x2, one channel, 120x120 to 240x240")
-    for heading in ("network", "year", "takes", "scales", "parameters", "mult-adds", "weights"):
-        numeric = heading in ("parameters", "mult-adds")
-        table.add_column(heading, justify="right" if numeric else "left")
+    console = Console()
+    if not console.is_terminal:
+        # For a pipe or a file there is no edge to wrap at.
+        console = Console(width=TABLE_WIDTH)
+    if options.name is not None:
+        console.print(facts_table(rows[0]))
+        return DONE
+    table = Table(caption=COUNTS)
+    numeric = ("parameters", "mult-adds", "field")
+    for heading in (
+        "name", "paper", "kind", "input", "scales", "dims", *numeric, "weights", "fidelity",
+        "licence",
+    ):  # fmt: skip
+        table.add_column(
+            heading,
+            justify="right" if heading in numeric else "left",
+            no_wrap=heading == "name" or heading in numeric,
+        )
     for row in rows:
         table.add_row(
             row["name"],
-            str(row["year"]),
-            row["takes"],
-            " ".join(map(str, row["scales"])),
-            f"{row['parameters']:,}",
-            f"{row['mult_adds'] / 1e9:.2f} G",
+            row["citation"],
+            row["kind"],
+            row["takes"] if row["kind"] != "discriminator" else "-",
+            " ".join(map(str, row["scales"])) if row["kind"] != "discriminator" else "-",
+            " ".join(f"{dims}-D" for dims in row["spatial_dims"]),
+            f"{row['parameters']:,}" if row["parameters"] else "-",
+            f"{row['mult_adds'] / 1e9:.2f} G" if row["mult_adds"] else "-",
+            row["field"],
             "\n".join(f"{own['for']} ({own['licence']})" for own in row["weights"]) or "-",
+            "interpretation" if row["interpretation"] else "as published",
+            row["licence"] or "-",
         )
-    Console().print(table)
+    console.print(table)
     return DONE
+
+
+def network_facts(spec: ArchSpec) -> dict[str, Any]:
+    """What there is to say of one row of the table."""
+    weights = [
+        {"file": own.path.name, "for": str(own), "licence": own.metadata["licence"]}
+        for own in shipped()
+        if own.network == spec.name
+    ]
+    return {
+        **dataclasses.asdict(spec),
+        "citation": spec.citation,
+        "field": spec.field_text,
+        "reference": spec.reference,
+        "weights": weights,
+    }
+
+
+def facts_table(facts: Mapping[str, Any]) -> Table:
+    """Every fact of one row on a line of its own."""
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        if value in (None, "", [], {}):
+            continue
+        if name == "weights":
+            shown = "; ".join(f"{own['for']}: {own['file']} ({own['licence']})" for own in value)
+        elif isinstance(value, (list, tuple)):
+            shown = " ".join(map(str, value))
+        else:
+            shown = f"{value:,}" if name in ("parameters", "mult_adds") else str(value)
+        table.add_row(name.replace("_", " "), shown)
+    return table
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -233,7 +298,7 @@ def _check_files(options: argparse.Namespace) -> None:
 
 def _given(options: argparse.Namespace, settings: type) -> dict[str, Any]:
     """The options that are fields of ``settings`` as they stand."""
-    parsed = {"axes", "max_memory"}
+    parsed = {"axes", "max_memory", "scale"}
     names = {field.name for field in dataclasses.fields(settings)} - parsed
     return {name: getattr(options, name) for name in names}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from finevox.errors import InputError
-from finevox.pipeline.infer import resolve_axes
+from finevox.pipeline.infer import resolve_factors
 from finevox.pipeline.provenance import Provenance, command_line
 from finevox.pipeline.read import ImageLike, read_volume
 from finevox.pipeline.settings import DegradeSettings
@@ -16,7 +16,7 @@ from finevox.pipeline.write import (
     write_image,
     write_json,
 )
-from finevox.transforms.grid import Grid
+from finevox.transforms.grid import Grid, scale_text
 
 
 def divisible_shape(grid: Grid, settings: DegradeSettings) -> tuple[int, int, int]:
@@ -27,13 +27,13 @@ def divisible_shape(grid: Grid, settings: DegradeSettings) -> tuple[int, int, in
     InputError
         If the scale is not a whole number, or a side is shorter than it.
     """
-    scale = int(settings.scale)
-    if scale != settings.scale:
-        raise InputError(f"scale {settings.scale:g}: a reference needs a whole number")
-    axes = resolve_axes(settings.axes, grid)
-    i, j, k = (n - n % scale if axis in axes else n for axis, n in enumerate(grid.shape))
+    along = resolve_factors(settings.scale, settings.axes, grid)
+    text = scale_text(settings.scale)
+    if any(factor != int(factor) for factor in along.values()):
+        raise InputError(f"scale {text}: a reference needs whole numbers")
+    i, j, k = (n - n % int(along.get(axis, 1)) for axis, n in enumerate(grid.shape))
     if 0 in (i, j, k):
-        raise InputError(f"a volume of shape {grid.shape} is too small for scale {scale}")
+        raise InputError(f"a volume of shape {grid.shape} is too small for scale {text}")
     return i, j, k
 
 
@@ -60,7 +60,8 @@ def write_divisible(
     i, j, k = divisible_shape(origin.grid, settings)
     grid = origin.grid.cropped((0, 0, 0), (i, j, k))
     provenance = Provenance(
-        f"Cut to a size that scale {settings.scale:g} divides", command=command or command_line()
+        f"Cut to a size that scale {scale_text(settings.scale)} divides",
+        command=command or command_line(),
     )
     image, _ = make_image(origin, samples[:, :i, :j, :k], grid)
     record = provenance.record(origin, grid, "cut", warnings=origin.suspicions)

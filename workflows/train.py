@@ -1,5 +1,8 @@
 """Training of a 2-D network on volumes: ``finevox train CONFIG --data DIR --output DIR``.
 
+A recipe of network ``aplus`` goes to :mod:`finevox.workflows.train_aplus`; what follows is for
+networks that are trained by gradients.
+
 Patches are degraded by bicubic reduction in the planes of slices; loss L1, optimiser Adam,
 learning rate linear up then cosine down, weights averaged exponentially. The run folder holds
 ``checkpoint.pt`` (everything needed to go on), ``curve.csv`` and, at the end, the averaged
@@ -8,121 +11,57 @@ network as safetensors.
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import difflib
 import logging
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
-from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
-from finevox.errors import CheckpointError, ConfigError, FinevoxError
+from finevox.errors import CheckpointError, FinevoxError
 from finevox.networks import Network, create, save
 from finevox.pipeline.patches import Pair, PatchSampler, load_pairs, subject_scans
-from finevox.pipeline.settings import is_whole
-from finevox.transforms.bicubic import bicubic_resize
-from finevox.transforms.metrics import psnr
+from finevox.workflows import train_aplus
+from finevox.workflows.curve import append_validation
+from finevox.workflows.recipe import Recipe, read_recipe
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
-# Settings that are whole numbers, and the least they can be.
-WHOLE = {
-    "scale": 2,
-    "patch": 1,
-    "batch": 1,
-    "steps": 1,
-    "warm_up": 0,
-    "seed": 0,
-    "validate_every": 1,
-}
-CURVE = "curve.csv"
 LAST_RATE = 0.005
 SAVE_EVERY = 500
 REPORT_EVERY = 100
-# Slices of each validation volume that are looked at while training.
-VALIDATION_SLICES = 4
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """A training recipe; see ``configs/train_fmen_x2.yaml`` for one.
+class TrainSettings(Recipe):
+    """A recipe of a network that is trained; see ``configs/train_fmen_x2.yaml`` for one.
 
-    ``training`` and ``validation`` are subjects of the BIDS folder, ``single_plane`` patterns of
-    file names that are used in the plane of their slices only, ``average`` the decay of the
-    weights' exponential average, ``data`` and ``licence`` what the weights will say of
-    themselves.
+    ``average`` is the decay of the weights' exponential average.
     """
 
-    network: str
-    scale: int
-    training: tuple[str, ...]
-    validation: tuple[str, ...]
-    data: str
-    licence: str
-    single_plane: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    WHOLE: ClassVar[Mapping[str, int]] = {
+        **Recipe.WHOLE,
+        "patch": 1,
+        "batch": 1,
+        "steps": 1,
+        "warm_up": 0,
+        "validate_every": 1,
+    }
+    ABOVE_ZERO: ClassVar[tuple[str, ...]] = ("learning_rate", "average")
+
     patch: int = 40
     batch: int = 10
     steps: int = 12000
     learning_rate: float = 1e-3
     warm_up: int = 300
     average: float = 0.999
-    seed: int = 0
     validate_every: int = 1000
-
-    def __post_init__(self) -> None:
-        for name, least in WHOLE.items():
-            if not is_whole(value := getattr(self, name), least):
-                raise ConfigError(f"{name} {value!r}: give a whole number of {least} or more")
-        for name in ("learning_rate", "average"):
-            if not isinstance(value := getattr(self, name), Real) or float(value) <= 0:
-                raise ConfigError(f"{name} {value!r}: give a number above zero, such as 1.0e-3")
-        for name in ("training", "validation"):
-            if not isinstance(value := getattr(self, name), tuple) or not value:
-                raise ConfigError(f"{name} {value!r}: give a list of subjects")
-        if both := set(self.training) & set(self.validation):
-            raise ConfigError(f"subjects both in training and validation: {', '.join(both)}")
-
-    @classmethod
-    def from_yaml(cls, config: str | Path) -> TrainSettings:
-        """Read a recipe from a file, or one that ships by its name.
-
-        Raises
-        ------
-        ConfigError
-            If there is no such file, or it has unknown or missing keys.
-        """
-        path = Path(config)
-        if not path.is_file():
-            path = Path(str(resources.files("finevox.configs") / path.name))
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"{config}: not a readable YAML file ({reason})") from error
-        if not isinstance(content, dict):
-            raise ConfigError(f"{config}: needs keys and values")
-        known = {field.name for field in dataclasses.fields(cls)}
-        for key in content.keys() - known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(known))}"
-            raise ConfigError(f"{config}: unknown key {key!r}{hint}")
-        lists = {key: tuple(value) for key, value in content.items() if isinstance(value, list)}
-        try:
-            return cls(**{**content, **lists})
-        except TypeError as error:
-            raise ConfigError(f"{config}: {error}") from error
 
 
 def run_training(config: str | Path, data: Path, output: Path) -> Path:
@@ -133,6 +72,8 @@ def run_training(config: str | Path, data: Path, output: Path) -> Path:
     FinevoxError
         If the recipe or the data cannot be used, or the loss is no longer a number.
     """
+    if read_recipe(config).get("network") == train_aplus.NETWORK:
+        return train_aplus.run_learning(config, data, output)
     settings = TrainSettings.from_yaml(config)
     run = Run.prepare(settings, data, output)
     try:
@@ -141,19 +82,8 @@ def run_training(config: str | Path, data: Path, output: Path) -> Path:
         run.save_checkpoint()
         log.warning("stopped at step %d; the same command goes on from there", run.step)
         raise
-    weights = output / f"{settings.network}_2d_x{settings.scale}_bicubic.safetensors"
-    save(
-        run.averaged,
-        weights,
-        {
-            "convention": "fov",
-            "degradation": "bicubic",
-            "data": settings.data,
-            "subjects": list(settings.training),
-            "licence": settings.licence,
-            "steps": run.step,
-        },
-    )
+    weights = settings.weights_path(output)
+    save(run.averaged, weights, {**settings.record(), "steps": run.step})
     return weights
 
 
@@ -262,23 +192,11 @@ class Run:
             else:
                 average.copy_(value)
 
-    @torch.no_grad()
     def validate(self, loss: float) -> None:
         """Append PSNR of network and bicubic enlargement on a few slices to the curve."""
-        network = self.averaged.inference_form()
-        row: dict[str, Any] = {"step": self.step, "loss": loss}
-        for name, (low, high) in self.validation.items():
-            places = np.linspace(0.3, 0.7, VALIDATION_SLICES) * len(low)
-            some, truth = low[places.astype(int)], high[places.astype(int)]
-            result = network(torch.from_numpy(some)[:, None]).numpy()[:, 0]
-            plain = bicubic_resize(some, dict(enumerate(truth.shape[1:], start=1)))
-            peak = float(high.max() - high.min())
-            row[f"{name} network"] = psnr(truth, result, peak)
-            row[f"{name} bicubic"] = psnr(truth, plain, peak)
+        row = {"step": self.step, "loss": loss}
+        append_validation(self.output, row, self.averaged.inference_form(), self.validation)
         self.averaged.train()
-        _append(self.output / CURVE, row)
-        gain = [row[f"{name} network"] - row[f"{name} bicubic"] for name in self.validation]
-        log.info("step %d: %.2f dB above bicubic on validation slices", self.step, np.mean(gain))
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -321,15 +239,3 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
         return (step + 1) / settings.warm_up
     done = min((step - settings.warm_up) / max(settings.steps - settings.warm_up, 1), 1)
     return LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * done)) / 2
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    fresh = not path.exists()
-    values: Iterable[Any] = (
-        round(value, 5) if isinstance(value, float) else value for value in row.values()
-    )
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if fresh:
-            writer.writerow(row)
-        writer.writerow(values)

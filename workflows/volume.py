@@ -25,6 +25,7 @@ from monai.inferers import Inferer
 from monai.transforms import Compose
 
 from finevox.errors import FinevoxError
+from finevox.networks import architecture
 from finevox.pipeline.infer import (
     DegradationInferer,
     InterpolationInferer,
@@ -51,7 +52,14 @@ from finevox.pipeline.volumed import (
 )
 from finevox.pipeline.write import check_target
 from finevox.transforms.dictionary import PrepareVolumed, UndoPreparationd
-from finevox.transforms.resize import INTERPOLATIONS, Interpolation
+from finevox.transforms.grid import scale_text
+from finevox.transforms.resize import (
+    DEFAULT_DEGRADATION,
+    INTERPOLATIONS,
+    ITERATIVE,
+    Degradation,
+    Interpolation,
+)
 
 log = logging.getLogger(__name__)
 
@@ -216,9 +224,11 @@ class UpscaleWorkflow(VolumeWorkflow):
         self.dtype = self.settings.dtype
 
         self.interpolation = settings_interpolation(self.settings)
+        self.degradation = settings_degradation(self.settings)
         self.rescale = self.interpolation is None
         how = self.interpolation or self.settings.network or DEFAULT_NETWORK
-        self.description = f"Resolution enhanced {self.settings.scale}-fold by {how}"
+        fold = scale_text(self.settings.scale)
+        self.description = f"Resolution enhanced {fold}-fold by {how}"
 
     def get_device(self) -> torch.device:
         return choose_device(self.settings.device)
@@ -231,7 +241,9 @@ class UpscaleWorkflow(VolumeWorkflow):
     def get_inferer(self) -> Inferer:
         wanted = self.settings
         if self.interpolation is not None:
-            return InterpolationInferer(self.interpolation, wanted.scale, wanted.axes)
+            return InterpolationInferer(
+                self.interpolation, wanted.scale, wanted.axes, self.degradation
+            )
         network = self.network_def
         return NetworkInferer(
             wanted.scale,
@@ -247,7 +259,12 @@ class UpscaleWorkflow(VolumeWorkflow):
     def facts(self) -> dict[str, Any]:
         wanted = self.settings
         if self.interpolation is not None:
-            return {"Method": self.interpolation, "Scale": wanted.scale}
+            facts = {
+                "Method": self.interpolation,
+                "Reference": architecture(self.interpolation).reference,
+                "Scale": wanted.scale,
+            }
+            return facts | ({"Degradation": self.degradation} if self.degradation else {})
         return method_facts(self.network_def, wanted, self.device)
 
 
@@ -267,7 +284,8 @@ class DegradeWorkflow(VolumeWorkflow):
         self.settings = settings or DegradeSettings()
         self.dtype = self.settings.dtype
         self.description = (
-            f"Resolution reduced {self.settings.scale:g}-fold by {self.settings.kind} degradation"
+            f"Resolution reduced {scale_text(self.settings.scale)}-fold by {self.settings.kind} "
+            "degradation"
         )
 
     def get_device(self) -> torch.device:
@@ -297,3 +315,10 @@ def settings_interpolation(settings: UpscaleSettings) -> Interpolation | None:
     if settings.network in INTERPOLATIONS and settings.weights is None:
         return cast("Interpolation", settings.network)
     return None
+
+
+def settings_degradation(settings: UpscaleSettings) -> Degradation | None:
+    """The degradation that a method without weights inverts; None if it inverts none."""
+    if settings_interpolation(settings) not in ITERATIVE:
+        return None
+    return cast("Degradation", settings.degradation or DEFAULT_DEGRADATION)

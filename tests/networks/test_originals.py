@@ -12,11 +12,22 @@ import torch
 from finevox.networks import create, load
 
 ORACLES = Path(__file__).parents[1] / "data" / "oracles"
-NETWORK_OF = {
-    "espcn_x2": "espcn",
-    "vdsr_x2": "vdsr",
-    "edsr_baseline_1ch_x2": "edsr",
-    "fmen_train_1ch_x2": "fmen",
+# The file of a network, and how to make it. SPSR's is read in test_adversarial.py.
+NETWORK_OF: dict[str, tuple[str, dict[str, Any]]] = {
+    "srcnn_955_x2": ("srcnn", {}),
+    "fsrcnn_x2": ("fsrcnn", {}),
+    "espcn_x2": ("espcn", {}),
+    "vdsr_x2": ("vdsr", {}),
+    "edsr_baseline_1ch_x2": ("edsr", {}),
+    "mdsr_small_1ch_x2": ("mdsr", {"blocks": 4, "features": 16}),
+    "rdn_small_x2": ("rdn", {"blocks": 3, "layers": 4, "growth": 16, "features": 16}),
+    "rcan_small_1ch_x2": ("rcan", {"groups": 2, "blocks": 3, "features": 64, "reduction": 16}),
+    "srresnet_1ch_x2": ("srresnet", {}),
+    "srgan_g_leftthomas_rgb_x2": ("srgan", {"in_channels": 3}),
+    "lesrcnn_rgb_x2": ("lesrcnn", {"in_channels": 3}),
+    "fmen_train_1ch_x2": ("fmen", {}),
+    "safmn_1ch_x2": ("safmn", {}),
+    "dcsrn3d_1ch": ("dcsrn", {"spatial_dims": 3}),
 }
 
 
@@ -51,7 +62,8 @@ def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
 def test_keys_and_output_are_those_of_the_original(name: str) -> None:
     """Every key is there and no other, and the function is the same."""
     content = oracle(name)
-    network = create(NETWORK_OF[name], spatial_dims=2, scale=2)
+    network_name, settings = NETWORK_OF[name]
+    network = create(network_name, **settings)
     network.load_state_dict(drawn_state(content), strict=True)
     with torch.no_grad():
         output = network.double().eval()(content["input"])
@@ -65,7 +77,7 @@ def test_state_dict_in_a_file_is_recognised(name: str, tmp_path: Path) -> None:
     path = tmp_path / "published.pth"
     torch.save(drawn_state(content), path)
     network = load(path)
-    assert network.spec.name == NETWORK_OF[name]
+    assert network.spec.name == NETWORK_OF[name][0]
     # Folding comes after the cast, so that its rounding is that of float64.
     network = network.double().inference_form()
     with torch.no_grad():

@@ -6,63 +6,91 @@ Strips are enough, since every kernel here is a full cube, and float64 keeps fas
 algorithms out, which mix samples that the formula does not.
 """
 
-from typing import Any
-
 import pytest
 import torch
+from small import IN_DIMS, LOCAL, NETWORKS, build, growth
 
 from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, create
 
-SMALL: dict[str, dict[str, Any]] = {
-    "espcn": {},
-    "vdsr": {"features": 4, "trunk_layers": 3},
-    "edsr": {"features": 4, "blocks": 2},
-    "fmen": {"features": 4, "mid_features": 6, "attention_blocks": (1, 3)},
-}
+LOCAL_FORMS = [pair for pair in IN_DIMS if pair[0] in LOCAL]
+# As published, these take minutes or gigabytes.
+HEAVY = [name for name in LOCAL if ARCHITECTURES[name].mult_adds > 50e9]
+LIGHT = [name for name in LOCAL if name not in HEAVY]
 
 
 def reach(network: Network, axis: int) -> int:
     """Largest distance, in input samples along ``axis``, at which an output sees an input.
 
-    An output sample's place is the input sample that it is a part of.
+    An output sample's place is the input sample that it is a part of. Where sides have to be
+    multiples of a number, the field depends on the place modulo that number, and all are tried.
     """
-    dims = network.settings["spatial_dims"]
-    centre = network.halo + 2
-    size = [1] * dims
-    size[axis] = 2 * centre + 1
-    x = torch.rand(1, 1, *size, dtype=torch.float64)
-    x.select(2 + axis, centre).fill_(torch.nan)
-    with torch.no_grad():
-        out = network(x)
-    other_axes = [d for d in range(out.dim()) if d != 2 + axis]
-    marked = out.isnan().sum(other_axes).nonzero().flatten()
-    factor = out.shape[2 + axis] // size[axis]
-    return int((marked // factor - centre).abs().max())
+    spec, dims = network.spec, network.settings["spatial_dims"]
+    step = spec.size_multiple
+    size = [max(1, spec.minimum_size)] * dims
+    size[axis] = -(-(2 * network.halo + 5) // step) * step + 2 * step * (step > 1)
+    seen = 0
+    for phase in range(step):
+        centre = size[axis] // 2 // step * step + phase
+        x = torch.rand(1, 1, *size, dtype=torch.float64)
+        x.select(2 + axis, centre).fill_(torch.nan)
+        with torch.no_grad():
+            out = network(x)
+        other_axes = [d for d in range(out.dim()) if d != 2 + axis]
+        marked = out.isnan().sum(other_axes).nonzero().flatten()
+        places = marked // growth(network)[axis]
+        assert 0 < int(places.min()) or network.halo >= centre
+        seen = max(seen, int((places - centre).abs().max()))
+    return seen
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize(("dims", "scale"), [(2, 2), (2, 3), (2, 4), (3, 2)])
-def test_halo_of_the_papers_settings(name: str, dims: int, scale: int) -> None:
+def ready(network: Network) -> Network:
+    """In the form and the precision that show the field."""
+    return network.double().inference_form()
+
+
+@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_halo_of_the_papers_settings(name: str, scale: int) -> None:
     """Nothing is seen beyond the halo and something is seen at it."""
+    if scale not in ARCHITECTURES[name].scales:
+        return
     torch.manual_seed(0)
-    network = create(name, dims, scale).double().inference_form()
+    network = ready(create(name, 2, scale))
+    assert reach(network, 1) == network.halo
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "dims"), LOCAL_FORMS)
+def test_halo_of_the_papers_settings_at_full_size(name: str, dims: int) -> None:
+    """The deep ones too, and in three dimensions."""
+    torch.manual_seed(0)
+    network = ready(create(name, dims, 2))
     assert reach(network, dims - 1) == network.halo
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("scale", [1, 2, 3, 4, 5, 8, (1, 2), (3, 4), (1, 1, 3), (2, 3, 1)])
-def test_halo_of_other_settings(name: str, scale: int | tuple[int, ...]) -> None:
-    """The halo follows depth and factors; EDSR may claim one or two samples too many.
+@pytest.mark.parametrize(("name", "dims"), LOCAL_FORMS)
+def test_halo_of_small_settings(name: str, dims: int) -> None:
+    """The halo follows depth and scale."""
+    for scale in ARCHITECTURES[name].scales:
+        network = ready(build(name, dims, scale))
+        assert reach(network, dims - 1) == network.halo, scale
 
-    The tail of EDSR reaches one sample at factor 1 and two at most otherwise; its halo is an
-    upper bound that does not tell them apart.
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("scale", [1, 5, 8, (1, 2), (3, 4), (1, 8), (1, 1, 3), (2, 3, 1)])
+def test_halo_of_other_factors(name: str, scale: int | tuple[int, ...]) -> None:
+    """An upper bound, and by one or two samples at most where a factor is not a published one.
+
+    An up-sampler of several stages reaches a little less along an axis that it does not enlarge.
     """
-    torch.manual_seed(0)
+    spec = ARCHITECTURES[name]
     dims = 2 if isinstance(scale, int) else len(scale)
-    network = create(name, dims, scale, **SMALL[name]).double().inference_form()
+    allowed = spec.per_axis and len(spec.scales) > 1 and dims in spec.spatial_dims
+    if not allowed or len(build(name).scales) > 1:
+        return
+    network = ready(build(name, dims, scale))
     seen = max(reach(network, axis) for axis in range(dims))
-    slack = 1 if name == "edsr" else 0
-    assert network.halo - slack <= seen <= network.halo
+    assert network.halo - 2 <= seen <= network.halo
 
 
 @pytest.mark.parametrize("scale", [(1, 4), (4, 1), (1, 8), (2, 8), (1, 1, 4)])
@@ -73,45 +101,56 @@ def test_halo_of_edsr_where_one_axis_has_more_stages(scale: tuple[int, ...]) -> 
     assert max(reach(network, axis) for axis in range(len(scale))) <= network.halo
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", LOCAL)
 def test_training_form_sees_as_far(name: str) -> None:
     """The halo is the same before and after re-parameterisation."""
-    torch.manual_seed(0)
-    network = create(name, **SMALL[name]).double().eval()
+    network = build(name).double()
     assert reach(network, 1) == network.halo == network.inference_form().halo
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", LOCAL)
 def test_self_ensemble_sees_as_far(name: str) -> None:
     """Flips and turns do not enlarge a square field."""
-    torch.manual_seed(0)
-    network = SelfEnsemble(create(name, **SMALL[name])).double().eval()
+    network = SelfEnsemble(build(name)).double().eval()
     assert network.halo == network.network.halo
-    assert {reach(network, axis) for axis in (0, 1)} == {network.halo}
+    # Where places differ, a turned view has another one's field.
+    if network.spec.size_multiple == 1:
+        assert {reach(network, axis) for axis in (0, 1)} == {network.halo}
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in LOCAL])
+def test_a_network_that_pools_sees_everything(name: str) -> None:
+    """One NaN in a corner reaches the opposite one, however far beyond the halo it is."""
+    network = ready(build(name))
+    side = 4 * network.halo + 9
+    x = torch.rand(1, 1, side, 3, dtype=torch.float64)
+    x[..., 0, 0] = torch.nan
+    with torch.no_grad():
+        assert network(x)[..., -1, -1].isnan().all()
+
+
+@pytest.mark.parametrize("name", LOCAL)
 @torch.no_grad()
 def test_samples_beyond_the_halo_change_nothing(name: str) -> None:
     """The same in ordinary numbers and in two dimensions; the field is a full square."""
-    torch.manual_seed(0)
-    network = create(name, **SMALL[name]).double().inference_form()
-    halo = network.halo
-    side = 2 * halo + 5
+    network = ready(build(name))
+    halo, step = network.halo, network.spec.size_multiple
+    side = -(-(2 * halo + 5) // step) * step + 2 * step * (step > 1)
     centre = side // 2
     x = torch.rand(1, 1, side, side, dtype=torch.float64)
     field = (slice(None), slice(None), *[slice(centre - halo, centre + halo + 1)] * 2)
     beyond = 100 * torch.rand_like(x)
     beyond[field] = x[field]
-    # What a corner adds at the end of a deep network is lost to rounding, so NaN again.
-    corner = x.clone()
-    corner[..., centre - halo, centre + halo] = torch.nan
 
-    def seen(image: torch.Tensor) -> torch.Tensor:
-        out = network(image)
+    def seen(values: torch.Tensor) -> torch.Tensor:
+        out = network(values)
         factor = out.shape[-1] // side
         cell = slice(centre * factor, (centre + 1) * factor)
         return out[..., cell, cell]
 
-    torch.testing.assert_close(seen(beyond), seen(x), rtol=1e-12, atol=1e-14)
-    assert seen(corner).isnan().any()
+    torch.testing.assert_close(seen(beyond), seen(x), rtol=1e-10, atol=1e-12)
+    if step == 1:  # else the corner of one place is beyond the field of another
+        # What a corner adds at the end of a deep network is lost to rounding, so NaN again.
+        corner = x.clone()
+        corner[..., centre - halo, centre + halo] = torch.nan
+        assert seen(corner).isnan().any()

@@ -12,14 +12,16 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from phantoms import AFFINES, head_phantom
+from small import IN_DIMS, LOCAL, NETWORKS, build
 
 from finevox import GeometryError, InputError
 from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, architecture, create
 from finevox.pipeline import DegradationInferer, InterpolationInferer, NetworkInferer
-from finevox.pipeline.infer import resolve_axes
+from finevox.pipeline.infer import resolve_factors
 from finevox.transforms import Convention, Grid, degrade, enlarge
 
 OBLIQUE = AFFINES["oblique"]
+AUTO = "auto"
 PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
@@ -75,12 +77,11 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return one.shape == other.shape and float((one - other).abs().max()) <= 1e-5 * scale
 
 
-@pytest.mark.parametrize("spatial_dims", [2, 3])
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(("name", "spatial_dims"), [pair for pair in IN_DIMS if pair[0] in LOCAL])
 def test_tiles_make_the_whole(name: str, spatial_dims: int) -> None:
-    own = network(name, spatial_dims)
+    own = build(name, spatial_dims).inference_form().requires_grad_(requires_grad=False)
     interpolated = ARCHITECTURES[name].takes == "interpolated"
-    # Long and narrow: tiles of 20 with the paper's halo around them are smaller than the whole.
+    # Long and narrow: tiles of 20 with the halo around them are smaller than the whole.
     length = (40 + 2 * own.halo) // (2 if interpolated else 1)
     inferer = NetworkInferer(
         2,
@@ -219,9 +220,9 @@ def test_tiles_make_the_whole_for_networks_with_a_size_rule() -> None:
         assert same(tiled, whole), tile
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_an_untrained_network_runs_in_a_self_ensemble(name: str) -> None:
-    own = SelfEnsemble(network(name)).eval().requires_grad_(requires_grad=False)
+    own = SelfEnsemble(build(name)).inference_form().requires_grad_(requires_grad=False)
     interpolation: Any = "bicubic" if ARCHITECTURES[name].takes == "interpolated" else None
     inferer = NetworkInferer(2, (0, 1), interpolation=interpolation)
     assert inferer(tensor((1, 1, 4, 3, 1)), own).shape == (1, 1, 8, 6, 1)
@@ -249,14 +250,35 @@ def test_a_tensor_without_affine_is_refused() -> None:
 @pytest.mark.parametrize("axes", [(), (0, 0), (0, 3), (-1, 0)])
 def test_axes_that_are_none_are_refused(axes: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="axes"):
-        resolve_axes(axes, Grid((5, 5, 5), np.eye(4)))
+        resolve_factors(2, axes, Grid((5, 5, 5), np.eye(4)))
 
 
 def test_auto_axes_are_the_finest_two_or_all() -> None:
     grid = Grid((5, 5, 5), np.diag([3.0, 1.0, 0.9, 1.0]))
-    assert resolve_axes("auto", grid) == (1, 2)
-    assert resolve_axes("auto", grid, 3) == (0, 1, 2)
-    assert resolve_axes((2, 0), grid) == (0, 2)
+    assert resolve_factors(2, "auto", grid) == {1: 2, 2: 2}
+    assert resolve_factors(2, "auto", grid, 3) == {0: 2, 1: 2, 2: 2}
+    assert resolve_factors((1, 1, 3), "auto", grid) == {0: 1, 1: 1, 2: 3}
+
+
+def test_factors_stay_with_the_axes_they_were_given_for() -> None:
+    grid = Grid((5, 5, 5), np.eye(4))
+    assert list(resolve_factors((3, 1), (2, 0), grid).items()) == [(0, 1), (2, 3)]
+    with pytest.raises(InputError, match="2 factors for the 3 axes"):
+        resolve_factors((2, 3), (0, 1, 2), grid)
+
+
+@pytest.mark.parametrize(("axes", "scale"), [((0, 2), (1, 3)), ((2, 1), (3, 2)), (AUTO, (2, 3))])
+def test_factors_that_differ_are_put_together_as_well(axes: Any, scale: tuple[int, int]) -> None:
+    volume = tensor((1, 1, 11, 10, 7))
+    along = resolve_factors(scale, axes, Grid((11, 10, 7), OBLIQUE))
+    factors = tuple(int(f) for f in along.values())
+    own = create("espcn", 2, factors).eval().requires_grad_(requires_grad=False)
+    out = NetworkInferer(scale, axes, tile=4)(volume, own)
+    wanted = by_hand(volume.as_tensor()[0, 0], own, tuple(along))
+    assert same(out.as_tensor()[0, 0], wanted)
+    grown = [n * int(along.get(axis, 1)) for axis, n in enumerate((11, 10, 7))]
+    wanted_grid = Grid((11, 10, 7), OBLIQUE).resized(grown, "fov")
+    np.testing.assert_allclose(out.affine, wanted_grid.affine, atol=1e-12)
 
 
 def test_classical_inferers_are_the_functions_on_every_channel() -> None:

@@ -83,8 +83,17 @@ def test_what_fits_is_not_cut() -> None:
 def test_a_network_on_an_interpolated_input_is_planned_at_its_size() -> None:
     plan = make_plan(network("vdsr"), (40, 30, 20), (0, 2), 2, PLENTY)
     assert plan.core == (80, 40)
-    assert plan.network_scale == 1
+    assert plan.network_scale == (1, 1)
     assert network_input_shape(plan, (40, 30, 20)) == (30, 80, 40)
+
+
+@pytest.mark.parametrize("name", ["espcn", "vdsr"])
+def test_factors_may_differ_between_the_axes(name: str) -> None:
+    own = create(name, 2, (1, 3))
+    plan = make_plan(own, (40, 30, 20), (0, 2), (1, 3), PLENTY)
+    assert plan.scale_ijk == (1, 1, 3)
+    assert plan.core == ((40, 60) if name == "vdsr" else (40, 20))
+    assert network_input_shape(plan, (40, 30, 20)) == (30, *plan.core)
 
 
 def test_less_memory_makes_smaller_pieces() -> None:

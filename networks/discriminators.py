@@ -1,0 +1,180 @@
+"""Discriminators: they tell networks' images from real ones, for adversarial training.
+
+Input ``(B, C, *spatial)`` at high resolution, output one number per image. ``scale`` is taken
+and ignored, so that they are built like the networks that they judge. The 3-D forms have 3-D
+kernels of the same widths. Multiply-accumulates of the table are those of one image of ``patch``
+samples a side and one channel; of 96 a side where any size will do.
+
+- SRGAN's: C. Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
+  Adversarial Network", CVPR 2017, doi:10.1109/CVPR.2017.19.
+- SPSR's: C. Ma et al., "Structure-Preserving Super Resolution with Gradient Guidance", CVPR 2020,
+  doi:10.1109/CVPR42600.2020.00779.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from monai.networks.layers.factories import Conv, Norm, Pool
+from torch import nn
+
+from finevox.networks.blocks import Scale
+from finevox.networks.build import Network
+
+NEGATIVE_SLOPE = 0.2
+
+
+def descending(
+    spatial_dims: int, in_channels: int, widths: Sequence[int], halving_kernel: int, *, bias: bool
+) -> Iterator[nn.Module]:
+    """Two convolutions per width, the second of which halves the sides; all but one normalised.
+
+    The very first has a bias and no normalisation, the others a normalisation and a bias if
+    ``bias``.
+    """
+    channels = in_channels
+    for n, width in enumerate(width for width in widths for _ in range(2)):
+        halves = n % 2 == 1
+        yield Conv["conv", spatial_dims](
+            channels,
+            width,
+            halving_kernel if halves else 3,
+            stride=2 if halves else 1,
+            padding=1,
+            bias=bias or n == 0,
+        )
+        if n > 0:
+            yield Norm["batch", spatial_dims](width)
+        yield nn.LeakyReLU(NEGATIVE_SLOPE)
+        channels = width
+
+
+class Discriminator(Network):
+    """What they have in common: a check of the channels, and of the sides if ``patch`` is set."""
+
+    patch: int | None = None
+
+    def check(self, x: torch.Tensor) -> None:
+        """Raise a ValueError if an image has not the sides that the network was built for."""
+        if self.patch is not None and any(side != self.patch for side in x.shape[2:]):
+            raise ValueError(
+                f"this discriminator judges images of {self.patch} samples a side, got "
+                f"{'x'.join(map(str, x.shape[2:]))}; cut patches of that size, or build it with "
+                f"another patch"
+            )
+
+
+class SRGANDiscriminator(Discriminator):
+    """Eight convolutions and a global mean, for images of any size: output ``(B,)``.
+
+    Of leftthomas/SRGAN, whose keys it has. The paper's own is :class:`SRGANVGGDiscriminator`.
+    The output is a probability, not a logit.
+    """
+
+    def __init__(
+        self, spatial_dims: int = 2, scale: Scale = 1, in_channels: int = 1, features: int = 64
+    ) -> None:
+        super().__init__()
+        widths = [features * n for n in (1, 2, 4, 8)]
+        # What a sample of the last convolution sees: twice the sum of the steps of its inputs.
+        self.halo = 2 * (1 + 2 + 4 + 8)
+        self.net = nn.Sequential(
+            *descending(spatial_dims, in_channels, widths, 3, bias=True),
+            Pool["adaptiveavg", spatial_dims](1),
+            Conv["conv", spatial_dims](widths[-1], 2 * widths[-1], 1),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            Conv["conv", spatial_dims](2 * widths[-1], 1, 1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.net(x).flatten())
+
+
+class SRGANVGGDiscriminator(Discriminator):
+    """The paper's: eight convolutions and two dense layers (section 2.1.1): output ``(B, 1)``.
+
+    Keys as in Lornatang/SRGAN-PyTorch. The output is a logit; the paper's sigmoid belongs to the
+    loss. ``patch`` is the side of its images, a multiple of 16.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        scale: Scale = 1,
+        in_channels: int = 1,
+        features: int = 64,
+        patch: int = 96,
+    ) -> None:
+        super().__init__()
+        if patch < 16 or patch % 16:
+            raise ValueError(f"patch is {patch}; give a multiple of 16, which it halves four times")
+        self.patch = patch
+        self.halo = patch - 1
+        widths = [features * n for n in (1, 2, 4, 8)]
+        self.features = nn.Sequential(
+            *descending(spatial_dims, in_channels, widths, 3, bias=False),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(widths[-1] * (patch // 16) ** spatial_dims, 2 * widths[-1]),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.Linear(2 * widths[-1], 1),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.check(x)
+        out: torch.Tensor = self.classifier(self.features(x).flatten(1))
+        return out
+
+
+class SPSRDiscriminator(Discriminator):
+    """VGG-style convolutions and two dense layers: output ``(B, 1)``.
+
+    Keys as in Maclory/SPSR. The output is a logit, for the relativistic loss of ESRGAN.
+    ``patch`` is the side of its images: 128 or 96 (published also 192, 64, 32 and 16), or any
+    that halving brings to 3 or 4.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        scale: Scale = 1,
+        in_channels: int = 1,
+        features: int = 64,
+        patch: int = 128,
+    ) -> None:
+        super().__init__()
+        side = patch
+        widths: list[int] = []
+        while side > 4 and side % 2 == 0:
+            side //= 2
+            widths.append(features * min(2 ** len(widths), 8))
+        if side not in (3, 4) or not widths:
+            raise ValueError(
+                f"patch is {patch}; give 192, 128, 96, 64, 32 or 16, or another size that "
+                f"halving brings to 3 or 4"
+            )
+        self.patch = patch
+        self.halo = patch - 1
+        self.features = nn.Sequential(
+            *descending(spatial_dims, in_channels, widths, 4, bias=True),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(widths[-1] * side**spatial_dims, 100),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            nn.Linear(100, 1),
+        )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He's start from the input side, without biases."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.check(x)
+        out: torch.Tensor = self.classifier(self.features(x).flatten(1))
+        return out

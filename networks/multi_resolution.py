@@ -1,0 +1,128 @@
+"""Multi-resolution learning: every residual unit is enlarged and weighted into the image.
+
+"Multi-resolution learning convolutional neural network" for magnetic resonance images, about
+2023; the text at hand names no authors. The 3-D form has 3-D kernels of the same widths.
+
+Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial))``. The paper's
+deconvolution gives ``(m - 1) n + 1`` samples for ``m``; here output padding makes them ``n m``.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import nn
+
+from finevox.networks.blocks import Scale, conv, scale_tuple
+from finevox.networks.build import Network
+from finevox.networks.deconvolution import deconvolution, deconvolution_reach
+from finevox.networks.layout import Settings, State, count
+from finevox.networks.weighting import weighted_sum
+
+log = logging.getLogger(__name__)
+
+
+class ResidualUnit(nn.Module):
+    """The ``fconv(fconv(U))`` of eq. (2), activated before each convolution as in DRRN."""
+
+    def __init__(self, spatial_dims: int, features: int) -> None:
+        super().__init__()
+        self.conv1 = conv(spatial_dims, features, features)
+        self.conv2 = conv(spatial_dims, features, features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return cast("torch.Tensor", self.conv2(torch.relu(self.conv1(torch.relu(x)))))
+
+
+class MultiResolution(Network):
+    """The multi-resolution learning network; the defaults are the paper's nine units.
+
+    Parameters
+    ----------
+    features, units
+        Filters of every convolution, and the paper's ``N``.
+    kernel_size
+        Odd kernel size of the deconvolutions.
+    per_unit
+        A deconvolution for each unit instead of one for all.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        scale: Scale = 2,
+        in_channels: int = 1,
+        features: int = 128,
+        units: int = 9,
+        kernel_size: int = 9,
+        per_unit: bool = False,
+    ) -> None:
+        super().__init__()
+        factors = scale_tuple(scale, spatial_dims)
+        if units < 1:
+            raise ValueError(f"units is 1 or more, got {units!r}")
+        self.halo = 1 + 2 * units + deconvolution_reach(factors, kernel_size)
+        self.entry = conv(spatial_dims, in_channels, features)
+        self.units = nn.ModuleList(ResidualUnit(spatial_dims, features) for _ in range(units))
+        self.image_deconv = deconvolution(
+            spatial_dims, in_channels, in_channels, factors, kernel_size
+        )
+        self.unit_deconvs = nn.ModuleList(
+            deconvolution(spatial_dims, features, in_channels, factors, kernel_size)
+            for _ in range(units if per_unit else 1)
+        )
+        self.contributions = nn.Parameter(torch.full((units,), 1 / units))
+        self._initialise(math.prod(factors))
+
+    def _initialise(self, samples: int) -> None:
+        """He's start; ``samples`` of the output share the weights of a deconvolution."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(layer.weight)
+            elif isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d):
+                fan_in = layer.weight.numel() / layer.out_channels / samples
+                nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_in))
+            else:
+                continue
+            assert layer.bias is not None  # noqa: S101 - every layer here has one
+            nn.init.zeros_(layer.bias)
+
+    def unit_images(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The ``y_i`` of eq. (3), one at a time."""
+        coarse = features = self.entry(x)  # eq. (1)
+        image = self.image_deconv(x)
+        for n, unit in enumerate(self.units):
+            features = coarse + unit(features)  # eq. (2)
+            yield image + self.unit_deconvs[min(n, len(self.unit_deconvs) - 1)](features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return weighted_sum(self.contributions, self.unit_images(x))  # eq. (4)
+
+    def outputs(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``output``, and ``unit_1`` and so on, which the loss of eq. (5) compares, too."""
+        images = list(self.unit_images(x))
+        out = weighted_sum(self.contributions, images)
+        return {"output": out, **{f"unit_{n}": image for n, image in enumerate(images, start=1)}}
+
+
+def layout(state: State, told: Settings) -> Settings | None:
+    """Settings of a state dict; the scale does not show and has to be told."""
+    if not {"entry.weight", "image_deconv.weight", "contributions"} <= set(state):
+        return None
+    first = state["entry.weight"]
+    if "scale" not in told:
+        log.warning("multi-resolution: the keys do not show the scale; taken as 2, or give it")
+    settings: Settings = {
+        "spatial_dims": first.dim() - 2,
+        "in_channels": first.shape[1],
+        "features": first.shape[0],
+        "units": state["contributions"].shape[0],
+        "kernel_size": state["image_deconv.weight"].shape[-1],
+    }
+    if count(state, r"unit_deconvs\.(\d+)\.weight") > 1:
+        settings["per_unit"] = True
+    return settings
