@@ -23,6 +23,9 @@ class Network(nn.Module):
     ``sha256``, the hash of that file, and ``image_range``, the intensity that it takes for white.
     """
 
+    # Beginnings of the keys of what is never learnt and differs between 2-D and 3-D.
+    constants: tuple[str, ...] = ()
+
     halo: int
     factors: tuple[int, ...]
     spec: ArchSpec

@@ -57,16 +57,22 @@ def inflated(network: Network, how: Inflation = "centre", factor: int | None = N
     modules = dict(volume.named_modules())
     state = {}
     for key, target in volume.state_dict().items():
-        module = modules[key.rpartition(".")[0]]
+        if key.startswith(volume.constants):
+            # Such as derivatives: volumes have one more.
+            state[key] = target
+            continue
+        # A tensor may stand under a second name that is no module's.
+        module = modules.get(key.rpartition(".")[0])
         state[key] = _inflated_tensor(flat[key], target, module, how, key)
-    volume.load_state_dict(state)
+    like = next(network.parameters())
+    volume.to(like.device, like.dtype).load_state_dict(state)
     volume.record, volume.sha256 = network.record, network.sha256
     volume.image_range = network.image_range
     return volume.train(network.training)
 
 
 def _inflated_tensor(
-    flat: torch.Tensor, target: torch.Tensor, module: nn.Module, how: Inflation, key: str
+    flat: torch.Tensor, target: torch.Tensor, module: nn.Module | None, how: Inflation, key: str
 ) -> torch.Tensor:
     if flat.dim() == 4 and target.dim() == 5:
         flat = _inflated_kernel(flat, target.shape[-1], module, how)
@@ -82,7 +88,7 @@ def _inflated_tensor(
 
 
 def _inflated_kernel(
-    flat: torch.Tensor, width: int, module: nn.Module, how: Inflation
+    flat: torch.Tensor, width: int, module: nn.Module | None, how: Inflation
 ) -> torch.Tensor:
     taps = torch.zeros(width, dtype=flat.dtype)
     if isinstance(module, nn.ConvTranspose3d):

@@ -138,6 +138,8 @@ class SPSR(Network):
         The RRDBs, counted from 1, whose features the gradient branch takes over.
     """
 
+    constants = ("get_g_nopadding.",)
+
     def __init__(
         self,
         spatial_dims: int = 2,

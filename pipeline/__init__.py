@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from finevox.pipeline.infer import DegradationInferer, InterpolationInferer, NetworkInferer
+    from finevox.pipeline.infer import ClassicalInferer, DegradationInferer, NetworkInferer
     from finevox.pipeline.model import get_network
     from finevox.pipeline.plan import Plan, make_plan
     from finevox.pipeline.provenance import Provenance
@@ -18,7 +18,7 @@ else:
     __getattr__, __dir__, _ = lazy_loader.attach(
         __name__,
         submod_attrs={
-            "infer": ["DegradationInferer", "InterpolationInferer", "NetworkInferer"],
+            "infer": ["DegradationInferer", "ClassicalInferer", "NetworkInferer"],
             "model": ["get_network"],
             "plan": ["Plan", "make_plan"],
             "provenance": ["Provenance"],
@@ -31,9 +31,9 @@ else:
     )
 
 __all__ = [
+    "ClassicalInferer",
     "DegradationInferer",
     "DegradeSettings",
-    "InterpolationInferer",
     "NetworkInferer",
     "Origin",
     "Plan",

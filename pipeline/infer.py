@@ -22,8 +22,9 @@ from finevox.networks import Network
 from finevox.pipeline.memory import working_bytes
 from finevox.pipeline.plan import Plan, make_plan, network_input_shape
 from finevox.transforms.dictionary import grid_of, on_grid
+from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention, Grid, Scale, finest_axes, per_axis
-from finevox.transforms.resize import Degradation, Interpolation, convention_of, degrade, enlarge
+from finevox.transforms.resize import Degradation, convention_of, degrade, enlarge
 from finevox.transforms.tiles import tiles
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class NetworkInferer(Inferer):
         axes: Axes = "auto",
         spatial_dims: int = 2,
         convention: Convention = "fov",
-        interpolation: Interpolation | None = None,
+        interpolation: Enlargement | None = None,
         device: torch.device | str = "cpu",
         max_memory: int | None = None,
         tile: int | None = None,
@@ -194,12 +195,12 @@ def _run(piece: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
     return out
 
 
-class InterpolationInferer(Inferer):
+class ClassicalInferer(Inferer):
     """A classical enlargement in the place of a network, which it does not call."""
 
     def __init__(
         self,
-        method: Interpolation,
+        method: Enlargement,
         scale: int | Sequence[int],
         axes: Axes = "auto",
         degradation: Degradation | None = None,

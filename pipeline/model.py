@@ -12,8 +12,9 @@ import torch
 from finevox.errors import CheckpointError, InputError
 from finevox.networks import Network, SelfEnsemble, architecture, create, find_shipped, load
 from finevox.pipeline.settings import DEFAULT_NETWORK, UpscaleSettings
+from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention
-from finevox.transforms.resize import ENLARGEMENT_OF, Interpolation, convention_of
+from finevox.transforms.resize import ENLARGEMENT_OF, convention_of
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def convention_for(network: Network, settings: UpscaleSettings) -> Convention:
     return convention_of(degradation_of(network, settings))
 
 
-def interpolation_for(network: Network, settings: UpscaleSettings) -> Interpolation | None:
+def interpolation_for(network: Network, settings: UpscaleSettings) -> Enlargement | None:
     """What interpolates the input of a network that wants it so."""
     if architecture(network.spec.name).takes == "low":
         return None

@@ -16,9 +16,10 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
 from finevox.errors import GeometryError
+from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention, Grid, Scale
 from finevox.transforms.intensity import Preparation
-from finevox.transforms.resize import Degradation, Interpolation, degrade, enlarge
+from finevox.transforms.resize import Degradation, degrade, enlarge
 
 Data = Mapping[Hashable, Any]
 PREPARATIONS = "preparations"
@@ -84,7 +85,7 @@ class EnlargeVolumed(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        method: Interpolation,
+        method: Enlargement,
         scale: int | Sequence[int],
         axes: Sequence[int] = (0, 1, 2),
         allow_missing_keys: bool = False,

@@ -53,8 +53,14 @@ def step_and_first(n_old: int, n_new: int, convention: Convention) -> tuple[floa
 
 def nearest_indices(n_old: int, n_new: int, convention: Convention) -> npt.NDArray[np.intp]:
     """Index of the old sample nearest to each new one, shape ``(n_new,)``."""
-    # Halves go up throughout: rounding them to even would alternate one and three.
-    nearest = np.floor(sample_positions(n_old, n_new, convention) + 0.5).astype(np.intp)
+    # In whole numbers, so that rounding cannot move a tie. Halves go up throughout: rounding
+    # them to even would alternate one and three.
+    j = np.arange(n_new)
+    if convention == "fov":
+        twice = (2 * j + 1) * n_old
+    else:
+        twice = 2 * (n_old // 2) * n_new + 2 * (j - n_new // 2) * n_old + n_new
+    nearest: npt.NDArray[np.intp] = twice // (2 * n_new)
     return nearest.clip(0, n_old - 1)
 
 

@@ -8,34 +8,47 @@ where they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from finevox.errors import GeometryError, InputError
 from finevox.transforms.bicubic import bicubic_resize
+from finevox.transforms.enlargement import (
+    ENLARGEMENTS,
+    Enlargement,
+    enlarge_array,
+    enlargement_convention,
+)
 from finevox.transforms.grid import Convention, Grid, Scale, per_axis, reduced_length
+from finevox.transforms.iterative import Degradation
 from finevox.transforms.kspace import add_complex_noise, kspace_resize
-from finevox.transforms.spline import spline_resize
+
+__all__ = [
+    "DEFAULT_DEGRADATION",
+    "DEGRADATIONS",
+    "ENLARGEMENT_OF",
+    "Degradation",
+    "convention_of",
+    "degrade",
+    "enlarge",
+]
 
 Samples = npt.NDArray[Any]
-Degradation = Literal["bicubic", "kspace"]
-Interpolation = Literal["bicubic", "spline", "zerofill"]
 DEGRADATIONS: tuple[str, ...] = get_args(Degradation)
 DEFAULT_DEGRADATION: Degradation = "bicubic"
-ITERATIVE = ("ibp", "pocs")
-INTERPOLATIONS: tuple[str, ...] = get_args(Interpolation)
 
 # The enlargement that undoes each degradation as far as its model goes, for networks that take
 # an input already interpolated.
-ENLARGEMENT_OF: Mapping[str, Interpolation] = {"bicubic": "bicubic", "kspace": "zerofill"}
+ENLARGEMENT_OF: Mapping[str, Enlargement] = {"bicubic": "bicubic", "kspace": "zerofill"}
 
 
 def convention_of(kind: str, degradation: str | None = None) -> Convention:
     """The grid convention of a degradation, or of an enlargement that may undo one."""
-    undone = (degradation or DEFAULT_DEGRADATION) if kind in ITERATIVE else None
-    return "kspace" if "kspace" in (kind, undone) or kind == "zerofill" else "fov"
+    if kind in ENLARGEMENTS and kind not in DEGRADATIONS:
+        return enlargement_convention(cast("Enlargement", kind), cast("Any", degradation))
+    return "kspace" if kind == "kspace" else "fov"
 
 
 def degrade(
@@ -73,7 +86,11 @@ def degrade(
         axis: reduced_length(grid.shape[axis], factor)
         for axis, factor in per_axis(scale, axes).items()
     }
-    out, new_grid = _resize(samples, grid, kind, DEGRADE, new_length)
+    if kind not in DEGRADE:
+        raise InputError(f"unknown degradation {kind!r}; known: {', '.join(DEGRADE)}")
+    _check_on_grid(samples, grid)
+    shape, changed = _changes(grid, new_length)
+    out, new_grid = DEGRADE[kind](samples, changed), grid.resized(shape, convention_of(kind))
     if noise_snr_db is not None:
         generator = generator or np.random.default_rng()
         volumes = out.reshape(*out.shape[:3], -1)
@@ -90,15 +107,24 @@ def degrade(
 def enlarge(
     samples: Samples,
     grid: Grid,
-    method: Interpolation,
+    method: Enlargement,
     scale: int | Sequence[int],
     axes: Sequence[int] = (0, 1, 2),
     degradation: Degradation | None = None,
 ) -> tuple[Samples, Grid]:
-    """Interpolate to ``scale`` times as many samples along ``axes``.
+    """Give ``scale`` times as many samples along ``axes`` by a classical method.
 
-    ``bicubic`` is MATLAB's ``imresize``; ``spline`` the cubic B-spline interpolant evaluated at
-    the true positions of the new samples; ``zerofill`` the centred DFT padded with zeros.
+    Parameters
+    ----------
+    samples
+        ``(I, J, K)`` or ``(I, J, K, T)``.
+    method
+        A name of :data:`~finevox.transforms.enlargement.ENLARGERS`.
+    scale
+        One factor for all axes, or one for each.
+    degradation
+        What the iterative methods, ``ibp`` and ``pocs``, invert: ``bicubic``, the default, or
+        ``kspace``.
 
     Raises
     ------
@@ -110,30 +136,34 @@ def enlarge(
     factors = per_axis(scale, axes)
     if min(factors.values()) < 1:
         raise InputError(f"scale {scale}: enlarging needs a whole number of 1 or more")
+    _check_on_grid(samples, grid)
     new_length = {axis: grid.shape[axis] * int(factor) for axis, factor in factors.items()}
-    return _resize(samples, grid, method, ENLARGE, new_length)
+    shape, changed = _changes(grid, new_length)
+    if method == "nlm":
+        # It searches a volume in all directions, also in those that it does not enlarge.
+        changed = dict(enumerate(shape))
+    volumes = samples.reshape(*samples.shape[:3], -1)
+    # One volume after the other: some methods would take time for a fourth axis of space.
+    out = np.stack(
+        [
+            enlarge_array(volumes[..., t], method, changed, degradation)
+            for t in range(volumes.shape[3])
+        ],
+        axis=-1,
+    ).reshape(*shape, *samples.shape[3:])
+    return out, grid.resized(shape, convention_of(method, degradation))
 
 
 Resizer = Callable[[Samples, Mapping[int, int]], Samples]
 DEGRADE: Mapping[str, Resizer] = {"bicubic": bicubic_resize, "kspace": kspace_resize}
-ENLARGE: Mapping[str, Resizer] = {
-    "bicubic": bicubic_resize,
-    "spline": spline_resize,
-    "zerofill": kspace_resize,
-}
 
 
-def _resize(
-    samples: Samples,
-    grid: Grid,
-    kind: str,
-    known: Mapping[str, Resizer],
-    new_length: Mapping[int, int],
-) -> tuple[Samples, Grid]:
-    if kind not in known:
-        raise InputError(f"unknown method {kind!r}; known: {', '.join(known)}")
+def _check_on_grid(samples: Samples, grid: Grid) -> None:
     if samples.shape[:3] != grid.shape:
         raise GeometryError(f"samples of shape {samples.shape} are not on a grid of {grid.shape}")
+
+
+def _changes(grid: Grid, new_length: Mapping[int, int]) -> tuple[list[int], dict[int, int]]:
+    """The new shape, and the lengths that differ."""
     shape = [new_length.get(axis, n) for axis, n in enumerate(grid.shape)]
-    changed = {axis: n for axis, n in new_length.items() if n != grid.shape[axis]}
-    return known[kind](samples, changed), grid.resized(shape, convention_of(kind))
+    return shape, {axis: n for axis, n in new_length.items() if n != grid.shape[axis]}

@@ -27,8 +27,8 @@ from monai.transforms import Compose
 from finevox.errors import FinevoxError
 from finevox.networks import architecture
 from finevox.pipeline.infer import (
+    ClassicalInferer,
     DegradationInferer,
-    InterpolationInferer,
     NetworkInferer,
     Progress,
     silent,
@@ -52,14 +52,9 @@ from finevox.pipeline.volumed import (
 )
 from finevox.pipeline.write import check_target
 from finevox.transforms.dictionary import PrepareVolumed, UndoPreparationd
+from finevox.transforms.enlargement import ENLARGEMENTS, ITERATIVE, Enlargement
 from finevox.transforms.grid import scale_text
-from finevox.transforms.resize import (
-    DEFAULT_DEGRADATION,
-    INTERPOLATIONS,
-    ITERATIVE,
-    Degradation,
-    Interpolation,
-)
+from finevox.transforms.resize import DEFAULT_DEGRADATION, Degradation
 
 log = logging.getLogger(__name__)
 
@@ -223,10 +218,10 @@ class UpscaleWorkflow(VolumeWorkflow):
         self.settings = settings or UpscaleSettings()
         self.dtype = self.settings.dtype
 
-        self.interpolation = settings_interpolation(self.settings)
-        self.degradation = settings_degradation(self.settings)
-        self.rescale = self.interpolation is None
-        how = self.interpolation or self.settings.network or DEFAULT_NETWORK
+        self.method = classical_method(self.settings)
+        self.degradation = inverted_degradation(self.settings)
+        self.rescale = self.method is None
+        how = self.method or self.settings.network or DEFAULT_NETWORK
         fold = scale_text(self.settings.scale)
         self.description = f"Resolution enhanced {fold}-fold by {how}"
 
@@ -234,16 +229,14 @@ class UpscaleWorkflow(VolumeWorkflow):
         return choose_device(self.settings.device)
 
     def get_network_def(self) -> torch.nn.Module:
-        if self.interpolation is not None:
+        if self.method is not None:
             return torch.nn.Identity()
         return get_network(self.settings).to(self.device)
 
     def get_inferer(self) -> Inferer:
         wanted = self.settings
-        if self.interpolation is not None:
-            return InterpolationInferer(
-                self.interpolation, wanted.scale, wanted.axes, self.degradation
-            )
+        if self.method is not None:
+            return ClassicalInferer(self.method, wanted.scale, wanted.axes, self.degradation)
         network = self.network_def
         return NetworkInferer(
             wanted.scale,
@@ -258,10 +251,10 @@ class UpscaleWorkflow(VolumeWorkflow):
 
     def facts(self) -> dict[str, Any]:
         wanted = self.settings
-        if self.interpolation is not None:
+        if self.method is not None:
             facts = {
-                "Method": self.interpolation,
-                "Reference": architecture(self.interpolation).reference,
+                "Method": self.method,
+                "Reference": architecture(self.method).reference,
                 "Scale": wanted.scale,
             }
             return facts | ({"Degradation": self.degradation} if self.degradation else {})
@@ -310,15 +303,15 @@ class DegradeWorkflow(VolumeWorkflow):
         }
 
 
-def settings_interpolation(settings: UpscaleSettings) -> Interpolation | None:
-    """The interpolation that the settings name in place of a network, if they do."""
-    if settings.network in INTERPOLATIONS and settings.weights is None:
-        return cast("Interpolation", settings.network)
+def classical_method(settings: UpscaleSettings) -> Enlargement | None:
+    """The classical method that the settings name in place of a network, if they do."""
+    if settings.network in ENLARGEMENTS and settings.weights is None:
+        return cast("Enlargement", settings.network)
     return None
 
 
-def settings_degradation(settings: UpscaleSettings) -> Degradation | None:
+def inverted_degradation(settings: UpscaleSettings) -> Degradation | None:
     """The degradation that a method without weights inverts; None if it inverts none."""
-    if settings_interpolation(settings) not in ITERATIVE:
+    if classical_method(settings) not in ITERATIVE:
         return None
     return cast("Degradation", settings.degradation or DEFAULT_DEGRADATION)

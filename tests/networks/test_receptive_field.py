@@ -38,7 +38,7 @@ def reach(network: Network, axis: int) -> int:
         other_axes = [d for d in range(out.dim()) if d != 2 + axis]
         marked = out.isnan().sum(other_axes).nonzero().flatten()
         places = marked // growth(network)[axis]
-        assert 0 < int(places.min()) or network.halo >= centre
+        assert int(places.min()) > 0 or network.halo >= centre
         seen = max(seen, int((places - centre).abs().max()))
     return seen
 

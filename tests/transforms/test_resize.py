@@ -144,7 +144,7 @@ class TestEachOperation:
         self, operation: Any, name: str
     ) -> None:
         with pytest.raises(InputError, match=name):
-            operation(volume(9, 8, 7), GRID, "nearest", 2)
+            operation(volume(9, 8, 7), GRID, "no method", 2)
 
 
 @given(

@@ -9,7 +9,7 @@ and then nothing is left to tolerances.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ from phantoms import (
 
 from finevox.transforms import Grid, degrade, enlarge
 
-Local = Literal["bicubic", "spline"]
+Local = Literal["linear", "bicubic", "lanczos", "spline", "ibp", "pocs", "nlm"]
 AXES = st.sampled_from(((0, 1, 2), (0, 1), (0, 2), (1, 2), (2,)))
 SCALES = st.sampled_from((2, 3, 4))
 
@@ -37,7 +37,10 @@ SCALES = st.sampled_from((2, 3, 4))
 # definition of imresize itself is off by up to 0.009 (its kernel is no partition of unity then).
 TOLERANCE = 0.015
 # How many input samples near the border feel the mirrored edge.
-REACH = {"bicubic": 2.0, "spline": 5.0}
+REACH = {
+    "linear": 1.0, "bicubic": 2.0, "lanczos": 3.0, "spline": 5.0, "ibp": 6.0, "pocs": 6.0,
+    "nlm": 6.0,
+}  # fmt: skip
 
 
 def index_in(grid: Grid, world: FloatArray) -> FloatArray:
@@ -85,10 +88,10 @@ def test_bicubic_degradation(
     assert misplacement(got, old, new, REACH["bicubic"]) < TOLERANCE
 
 
-@pytest.mark.parametrize("method", ["bicubic", "spline"])
+@pytest.mark.parametrize("method", ["linear", "bicubic", "lanczos", "spline"])
 @given(affine=affines(), shape=shapes(12, 15), scale=SCALES, axes=AXES)
 @settings(deadline=None, max_examples=20)
-def test_bicubic_and_spline_enlargement(
+def test_enlargement_of_a_ramp(
     method: Local, affine: FloatArray, shape: Shape, scale: int, axes: tuple[int, ...]
 ) -> None:
     old = Grid(shape, affine)
@@ -132,12 +135,14 @@ def run(operation: str, function: WorldFunction, old: Grid) -> tuple[FloatArray,
     """Samples after an operation of scale 2, their grid, and how far its kernel reaches."""
     if operation == "degrade":
         return *degrade(sample(function, old), old, "bicubic", 2), REACH["bicubic"]
-    method: Local = "spline" if operation == "spline" else "bicubic"
+    method = cast("Local", operation)
     return *enlarge(sample(function, old), old, method, 2), REACH[method]
 
 
 @pytest.mark.parametrize("name", AFFINES)
-@pytest.mark.parametrize("operation", ["degrade", "bicubic", "spline"])
+@pytest.mark.parametrize(
+    "operation", ["degrade", "bicubic", "lanczos", "spline", "ibp", "pocs", "nlm"]
+)
 def test_a_smooth_function_keeps_its_values_and_its_place(name: str, operation: str) -> None:
     # A ramp is blind to an operation that blurs along some axis; a sinusoid is not.
     old = Grid((26, 25, 24), AFFINES[name])
@@ -148,9 +153,11 @@ def test_a_smooth_function_keeps_its_values_and_its_place(name: str, operation: 
     def error(grid: Grid) -> float:
         return float(np.abs(got - sample(function, grid))[inside].max())
 
-    assert error(new) < 0.006
+    # A windowed sinc ripples; bounds and averages cut peaks.
+    least = 0.02 if operation in ("lanczos", "pocs", "nlm") else 0.006
+    assert error(new) < least
     for axis in range(3):
-        assert error(moved(new, old, axis)) > 0.01
+        assert error(moved(new, old, axis)) > error(new) + 0.004
 
 
 @pytest.mark.parametrize("name", AFFINES)
