@@ -65,10 +65,11 @@ def build(
     dims: int = 2,
     scale: int | tuple[int, ...] = 2,
     channels: int = 1,
+    seed: int = 0,
     **settings: Any,
 ) -> Network:
     """A tiny network with random weights, the same every time, in eval mode."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     return create(name, dims, scale, channels, **{**SMALL[name], **settings}).eval()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from finevox.networks import ARCHITECTURES
+from finevox.networks import ARCHITECTURES, DISCRIMINATORS
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -195,4 +195,4 @@ def test_command_tells_its_version(installed: Path, tmp_path: Path) -> None:
 
 def test_command_lists_the_networks(installed: Path, tmp_path: Path) -> None:
     table = json.loads(run(installed / "bin" / "finevox", "networks", "--json", cwd=tmp_path))
-    assert [row["name"] for row in table] == list(ARCHITECTURES)
+    assert [row["name"] for row in table] == [*ARCHITECTURES, *DISCRIMINATORS]

@@ -155,7 +155,7 @@ def test_links_lead_to_the_folders() -> None:
 ALLOWED = {
     "configs": set[str](),
     "transforms": {"transforms", "errors"},
-    "networks": {"networks", "errors"},
+    "networks": {"networks", "transforms", "errors"},
     "pipeline": {"pipeline", "transforms", "networks", "configs", "errors"},
     "workflows": {"workflows", "pipeline", "transforms", "networks", "configs", "errors"},
 }

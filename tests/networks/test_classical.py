@@ -22,7 +22,8 @@ METHODS = pytest.mark.parametrize("name", ENLARGERS)
 def batch(dims: int, channels: int = 2) -> torch.Tensor:
     """Two images that differ, each channel as well."""
     head = torch.from_numpy(head_phantom((7, 6, 5)[:dims]).astype(np.float64))
-    return torch.stack([head * (1 + i) for i in range(2 * channels)]).unflatten(0, (2, channels))
+    images = torch.stack([head * (1 + i) for i in range(2 * channels)])
+    return images.reshape(2, channels, *head.shape)
 
 
 def test_the_rows_are_the_methods() -> None:

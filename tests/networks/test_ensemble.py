@@ -38,7 +38,9 @@ def image(dims: int, network: Network | None = None) -> torch.Tensor:
     torch.manual_seed(1)
     step = network.spec.size_multiple if network is not None else 1
     least = network.spec.minimum_size if network is not None else 1
-    sides = [max(n, -(-least // step) + n - 4) * step for n in (7, 4, 5)[:dims]]
+    # Few cells where sides come in multiples.
+    cells = (7, 4, 5) if step == least == 1 else (3, -(-least // step), 2)
+    sides = [n * step for n in cells[:dims]]
     return torch.rand(2, 1, *sides, dtype=torch.float64)
 
 

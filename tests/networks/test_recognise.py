@@ -67,10 +67,13 @@ def test_every_network_at_every_scale(name: str, dims: int, scale: int, tmp_path
     assert_same(network, load(path, **untold(network)))
 
 
-@pytest.mark.parametrize("name", RECOGNISED)
+@pytest.mark.parametrize("name", [name for name in RECOGNISED if name != "aplus"])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_channels_are_told_from_factors(name: str, dims: int, tmp_path: Path) -> None:
-    """An RGB network's last layer has three times the sub-pixels."""
+    """An RGB network's last layer has three times the sub-pixels.
+
+    A+ takes each channel for an image of its own, so that none shows.
+    """
     network, path = build(name, dims, max(ARCHITECTURES[name].scales), 3), tmp_path / "w.pth"
     torch.save(network.state_dict(), path)
     assert_same(network, load(path, **untold(network)))
@@ -196,7 +199,7 @@ def test_known_keys_with_other_shapes(name: str, damage: str, tmp_path: Path) ->
     ("name", "prefix"),
     [
         ("espcn", "first_part.2"),
-        ("vdsr", "residual_layer.3"),
+        ("vdsr", "residual_layer.1"),
         ("edsr", "body.2."),
         ("fmen", "ERBs"),
         ("fmen", "HFABs"),

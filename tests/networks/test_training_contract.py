@@ -40,17 +40,26 @@ def loss_of(network: Network, x: torch.Tensor, target: torch.Tensor) -> torch.Te
 
 @pytest.mark.parametrize(("name", "dims"), TRAINED_FORMS)
 def test_gradient_reaches_every_parameter(name: str, dims: int) -> None:
-    """All heads of a multi-scale network are asked, each with its scale."""
-    network = build(name, dims).train()
-    for factors in network.scales:
-        network.at_scale(factors)
-        loss_of(network, *pair_of(network)).backward()
-    for key, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        assert parameter.grad is not None, key
-        assert parameter.grad.isfinite().all(), key
-        assert parameter.grad.abs().max() > 0, key
+    """All heads of a multi-scale network are asked, each with its scale.
+
+    A rectified unit of so tiny a network may be off for every input: some start has it on.
+    """
+    unreached = {key for key, p in build(name, dims).named_parameters() if p.requires_grad}
+    for seed in range(8):
+        network = build(name, dims, seed=seed).train()
+        for factors in network.scales:
+            network.at_scale(factors)
+            loss_of(network, *pair_of(network)).backward()
+        for key, parameter in network.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            assert parameter.grad is not None, key
+            assert parameter.grad.isfinite().all(), key
+            if parameter.grad.abs().max() > 0:
+                unreached.discard(key)
+        if not unreached:
+            break
+    assert not unreached
 
 
 @pytest.mark.parametrize(("name", "dims"), TRAINED_FORMS)

@@ -13,7 +13,7 @@ import pytest
 from images import command, contents, nifti, read_nifti, sidecar, write_itk, write_nifti
 from phantoms import AFFINES, affine_of, head_phantom
 
-from finevox.networks import ARCHITECTURES, shipped
+from finevox.networks import ARCHITECTURES, DISCRIMINATORS, shipped
 
 Capture = pytest.CaptureFixture[str]
 VOLUME = head_phantom((12, 10, 4))
@@ -53,7 +53,7 @@ def test_every_command_has_help(name: str, capfd: Capture) -> None:
 def test_an_option_that_is_none_is_one_of_two_lines(scan: Path, capfd: Capture) -> None:
     # argparse's own exit: the usage, then the mistake, exit code 2.
     with pytest.raises(SystemExit) as caught:
-        command(capfd, "upscale", scan, scan.parent / "out.nii", "--scale", "two")
+        command(capfd, "degrade", scan, scan.parent / "out.nii", "--kind", "two")
     assert caught.value.code == 2
     assert "'two'" in capfd.readouterr().err
 
@@ -132,14 +132,16 @@ def test_networks_lists_the_table_and_the_weights(capfd: Capture) -> None:
     answer = command(capfd, "networks", "--json")
     assert answer.code == 0
     rows = {row["name"]: row for row in answer.document}
-    assert rows.keys() == ARCHITECTURES.keys()
+    both = {**ARCHITECTURES, **DISCRIMINATORS}
+    assert rows.keys() == both.keys()
     for name, row in rows.items():
-        assert row["parameters"] == ARCHITECTURES[name].parameters
-        assert ARCHITECTURES[name].doi in row["reference"]
+        assert row["parameters"] == both[name].parameters
+        assert both[name].doi in row["reference"]
     listed = {own["file"]: own["licence"] for row in rows.values() for own in row["weights"]}
     assert listed == {own.path.name: own.metadata["licence"] for own in shipped()}
     table = command(capfd, "networks").out
-    assert all(name in table for name in ARCHITECTURES)
+    assert all(name in table for name in both)
+    assert "interpretation" in table
 
 
 def odd_of(capfd: Capture, path: Path) -> str:

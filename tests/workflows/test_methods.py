@@ -141,7 +141,7 @@ def test_factors_go_with_their_axes(
         (["--scale", "2,2,2,2"], "one factor, two for the plane"),
         (["--scale", "2,2.5"], "whole"),
         (["--network", "srgan-discriminator"], "enlarges none"),
-        (["--network", "fscwrn", "--scale", "3", "--random-weights"], "network fscwrn"),
+        (["--network", "lesrcnn-multi", "--scale", "5", "--random-weights"], "lesrcnn-multi"),
         (["--network", "w2ams"], "did you mean w2amsn"),
     ],
 )

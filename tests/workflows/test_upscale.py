@@ -193,7 +193,9 @@ def test_a_whole_number_of_any_type_is_a_scale(scale: Any) -> None:
     assert finevox.upscale(nifti(VOLUME, OBLIQUE), scale).shape == (28, 24, 10)
 
 
-@pytest.mark.parametrize("scale", [1, 0, -2, 2.5, float("nan"), float("inf"), None, "two", (2, 2)])
+@pytest.mark.parametrize(
+    "scale", [1, 0, -2, 2.5, float("nan"), float("inf"), None, "two", (2, 2, 2, 2), (2, 1.5)]
+)
 def test_other_scales_are_refused(scale: Any) -> None:
     with pytest.raises(InputError, match="scale"):
         finevox.upscale(nifti(VOLUME, OBLIQUE), scale)
