@@ -48,7 +48,7 @@ def loops(image: Array, strength: Array) -> Array:
             if abs(patches[one].mean() - patches[other].mean()) > 0.6 * h:
                 continue
             distance = float(np.mean((patches[one] - patches[other]) ** 2))
-            weight = math.exp(-float(max(distance / (2 * h * h) - 1, 0)))
+            weight = math.exp(-max(distance / (2 * float(h) ** 2) - 1.0, 0.0))
             total += weight * image[other]
             weights += weight
         out[one] = total / weights
