@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from finevox.networks import ARCHITECTURES, DISCRIMINATORS, ArchSpec, create, shipped
 
 HERE = Path(__file__).parent
 TEMPLATE, PAGE, FIGURE = HERE / "networks.in.md", HERE / "networks.md", HERE / "networks.png"
-PLACE = {"classical": "classical", "dictionary": "learned dictionary"}
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str]) -> str:
@@ -41,10 +46,9 @@ def parameters(name: str, spatial_dims: int) -> int:
 
 def reference(spec: ArchSpec) -> str:
     """The paper, linked where it has a DOI."""
-    text = f"{spec.paper}, {spec.year}"
     # Brackets and spaces end a Markdown link early.
     doi = spec.doi.replace("(", "%28").replace(")", "%29").replace("<", "%3C").replace(">", "%3E")
-    return f"[{text}](https://doi.org/{doi})" if doi else text
+    return f"[{spec.titled}](https://doi.org/{doi})" if doi else spec.titled
 
 
 def methods() -> str:
@@ -111,29 +115,56 @@ def page() -> str:
     return text.replace("{{figure}}", FIGURE.name)
 
 
+def label(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write a name beside each point, where it covers nothing and is nearest to its own point."""
+    figure = axes.get_figure(root=True)
+    # Only then is it settled where the points lie, in pixels.
+    figure.draw_without_rendering()
+    pixels = axes.transData.transform([*points.values()])
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in pixels]
+    places = [
+        (distance * across, distance * up, side)
+        for distance in (5, 9, 14, 20, 27, 35)
+        for across, side in ((1, "left"), (-1, "right"))
+        for up in (0.6, -0.6, 0, 1.2, -1.2, 1.8, -1.8)
+    ]
+    for (name, point), own in zip(points.items(), pixels, strict=True):
+        for across, up, side in places:
+            begin = own + np.array([across, up]) * figure.dpi / 72
+            # Points that lie on one another may share a place.
+            if math.dist(begin, own) > np.linalg.norm(pixels - begin, axis=1).min() + 3:
+                continue
+            text = axes.annotate(
+                name,
+                point,
+                xytext=(across, up),
+                textcoords="offset points",
+                horizontalalignment=side,
+                verticalalignment="center",
+                fontsize=8,
+                arrowprops={"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
+            )
+            # The first call puts the words in their place; the second leaves out the line.
+            text.get_window_extent()
+            box = Text.get_window_extent(text)
+            inside = axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1 and box.y1 < axes.bbox.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()
+
+
 def draw() -> None:
     """Parameters against multiply-adds, both axes logarithmic."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     specs = [spec for spec in ARCHITECTURES.values() if spec.mult_adds]
-    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots()
     for kind in dict.fromkeys(spec.kind for spec in specs):
         own = [spec for spec in specs if spec.kind == kind]
         axes.scatter(
             [spec.mult_adds / 1e9 for spec in own],
             [spec.parameters / 1e6 for spec in own],
-            label=PLACE.get(kind, kind),
-        )
-    for spec in specs:
-        axes.annotate(
-            spec.name,
-            (spec.mult_adds / 1e9, spec.parameters / 1e6),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize=7,
+            label=kind,
         )
     axes.set(
         xscale="log",
@@ -143,9 +174,9 @@ def draw() -> None:
     )
     axes.grid(visible=True, which="both", alpha=0.2)
     axes.legend()
+    label(axes, {spec.name: (spec.mult_adds / 1e9, spec.parameters / 1e6) for spec in specs})
     # Without the date and version that would make every run another file.
     figure.savefig(FIGURE, dpi=110, metadata={"Software": None})
-    plt.close(figure)
 
 
 if __name__ == "__main__":

@@ -14,17 +14,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import nn
 
-from finevox.networks.blocks import PixelShuffle, Scale, scale_tuple
+from finevox.networks.blocks import CONVOLUTIONS, PixelShuffle, Scale, scale_tuple
 from finevox.networks.build import Network
 from finevox.networks.layout import Settings, State
 
-CONVOLUTIONS: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 # Numbers that the regression of a chunk of patches holds at once: what stays in a CPU's cache.
 CHUNK_NUMBERS = 2**20
 

@@ -1,7 +1,8 @@
 """Attention over channels and over space that several networks share.
 
-Squeeze and excitation as in J. Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, with
-1x1 convolutions; the spatial counterpart weighs samples instead of channels.
+Squeeze and excitation as in J. Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018,
+doi:10.1109/CVPR.2018.00745, with 1x1 convolutions; the spatial counterpart weighs samples instead
+of channels.
 """
 
 from __future__ import annotations

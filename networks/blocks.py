@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from monai.networks.layers.factories import Conv
 from torch import nn
 
 Scale = int | Sequence[int]
 
+# Convolutions with weights that are no layer's, by the number of dimensions.
+CONVOLUTIONS: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
+
 
 def scale_tuple(scale: Scale, spatial_dims: int) -> tuple[int, ...]:
-    """One integer factor per spatial axis."""
+    """One integer factor per spatial axis.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many factors as axes, or one is not a whole number of 1 or more.
+    """
     factors = (scale,) * spatial_dims if isinstance(scale, int) else tuple(scale)
     if len(factors) != spatial_dims or any(int(f) != f or f < 1 for f in factors):
         raise ValueError(
@@ -45,6 +55,37 @@ def mean_shift(spatial_dims: int, sign: int, image_range: float) -> Any:
         layer.weight.copy_(torch.eye(3).reshape(layer.weight.shape))
         layer.bias.copy_(sign * image_range * torch.tensor(DIV2K_MEAN))
     return layer.requires_grad_(requires_grad=False)
+
+
+def mean_shifts(
+    spatial_dims: int, in_channels: int, image_range: float, *, wanted: bool
+) -> tuple[nn.Module, nn.Module]:
+    """What takes the mean colour off an image and what gives it back; nothing if not ``wanted``.
+
+    Raises
+    ------
+    ValueError
+        If it is wanted for an image that is not RGB.
+    """
+    if not wanted:
+        return nn.Identity(), nn.Identity()
+    if in_channels != 3:
+        raise ValueError(f"the mean shift is for 3 channels, got {in_channels}; leave it out")
+    return mean_shift(spatial_dims, -1, image_range), mean_shift(spatial_dims, 1, image_range)
+
+
+def he_start(*modules: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:
+    """Start convolutions and dense layers anywhere inside as He et al. do, biases at zero.
+
+    Normal, with a variance of two over the numbers that a sample of the output is made of, or
+    that a sample of the input goes into (``mode``). K. He et al., "Delving Deep into Rectifiers",
+    ICCV 2015, section 2.2, doi:10.1109/ICCV.2015.123.
+    """
+    for layer in (layer for module in modules for layer in module.modules()):
+        if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, mode=mode)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 class PixelShuffle(nn.Module):
@@ -94,14 +135,3 @@ class Upsampler(nn.Sequential):
             layers.append(conv(spatial_dims, features, features * math.prod(stage)))
             layers.append(PixelShuffle(stage))
         super().__init__(*layers)
-
-
-def upsampling_reach(scale: Sequence[int]) -> int:
-    """Input samples that an :class:`Upsampler` and one convolution after it see to each side."""
-    reach = []
-    for axis in range(len(scale)):
-        seen = 1  # in samples of the output
-        for stage in reversed(upsampling_stages(scale)):
-            seen = -(-seen // stage[axis]) + 1
-        reach.append(seen)
-    return max(reach)

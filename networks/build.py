@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -76,8 +76,7 @@ class Network(nn.Module):
         return self.eval()
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        out: torch.Tensor = super().__call__(*args, **kwargs)
-        return out
+        return cast("torch.Tensor", super().__call__(*args, **kwargs))
 
 
 def create(

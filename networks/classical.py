@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,11 @@ class Classical(Network):
         Name of the method.
     options
         Further arguments of the method's function, such as ``degradation`` or ``iterations``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method, or it does not take such an argument.
     """
 
     def __init__(
@@ -61,8 +66,7 @@ class Classical(Network):
                 f"input of shape {tuple(x.shape)}: it takes batch, {self.in_channels} channel(s) "
                 f"and {len(self.factors)} axes"
             )
-        out: torch.Tensor = _enlarge(x, self.factors, self.method, self.options)
-        return out
+        return cast("torch.Tensor", _enlarge(x, self.factors, self.method, self.options))
 
 
 # An operator that torch takes as a whole, so that the network can be exported and traced.
@@ -73,8 +77,7 @@ def _enlarge(x: torch.Tensor, factors: Sequence[int], method: str, options: str)
     new_length = {axis: n * f for axis, (n, f) in enumerate(zip(x.shape[2:], factors, strict=True))}
     enlarge = ENLARGERS[method]
     large = np.stack([enlarge(image, new_length, **json.loads(options)) for image in images])
-    out: torch.Tensor = torch.from_numpy(large).unflatten(0, x.shape[:2]).to(x)
-    return out
+    return cast("torch.Tensor", torch.from_numpy(large).unflatten(0, x.shape[:2]).to(x))
 
 
 @_enlarge.register_fake

@@ -2,9 +2,9 @@
 
 Y. Hu et al., "Channel-wise and Spatial Feature Modulation Network for Single Image
 Super-Resolution", IEEE Transactions on Circuits and Systems for Video Technology 2019,
-arXiv:1809.11130. No code of the authors is public: the blocks and their ratios are known, depth
-and width are those of a public re-implementation (see the table of architectures). The keys are
-our own. The 3-D form has 3-D kernels of the same widths.
+doi:10.1109/TCSVT.2019.2915238. No code of the authors is public: the blocks and their ratios are
+known, depth and width are those of a public re-implementation (see the table of architectures).
+The keys are our own. The 3-D form has 3-D kernels of the same widths.
 
 Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial))``. The pooling
 of the attention sees the whole input.
@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from finevox.networks.attention import ChannelAttention, SpatialAttention
-from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple, upsampling_reach
+from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count, scale_of, stage_product
+from finevox.networks.layout import Settings, State, count, staged
+from finevox.networks.reach import upsampling_reach
 
 
 class CSAR(nn.Module):
@@ -75,6 +76,11 @@ class CSFM(Network):
         Width of the whole network.
     reduction, increase
         Ratios of the channel and of the spatial attention (the paper's r and i).
+
+    Raises
+    ------
+    ValueError
+        If ``reduction`` leaves no channel.
     """
 
     def __init__(
@@ -122,16 +128,11 @@ def layout(state: State, told: Settings) -> Settings | None:
     widen = "memories.0.chain.0.spatial.convs.0.weight"
     if not {"head.weight", "entry.weight", "tail.1.weight", squeeze, widen} <= set(state):
         return None
-    head = state["head.weight"]
-    dims, (features, channels) = head.dim() - 2, head.shape[:2]
-    scale = scale_of(stage_product(state, r"tail\.0\.\d+\.weight", features), dims, told)
+    settings = staged(state["head.weight"], state, r"tail\.0\.\d+\.weight", told)
     return {
-        "spatial_dims": dims,
-        "scale": scale,
-        "in_channels": channels,
+        **settings,
         "memories": count(state, r"memories\.(\d+)\."),
         "blocks": count(state, r"memories\.0\.chain\.(\d+)\."),
-        "features": features,
-        "reduction": features // state[squeeze].shape[0],
-        "increase": state[widen].shape[0] // features,
+        "reduction": settings["features"] // state[squeeze].shape[0],
+        "increase": state[widen].shape[0] // settings["features"],
     }

@@ -19,11 +19,12 @@ from typing import cast
 import torch
 from torch import nn
 
-from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple, upsampling_reach
+from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple
 from finevox.networks.build import Network
 from finevox.networks.edsr import ResidualBlock
-from finevox.networks.layout import Settings, State, count, scale_of, stage_product
+from finevox.networks.layout import Settings, State, count, staged
 from finevox.networks.rdn import dense_layers
+from finevox.networks.reach import upsampling_reach
 
 
 class ChannelSplittingBlock(nn.Module):
@@ -117,15 +118,10 @@ def layout(state: State, told: Settings) -> Settings | None:
     dense = "blocks.0.dense.0.0.conv.weight"
     if not {"head.weight", "entry.weight", "fuse.0.weight", "tail.1.weight", dense} <= set(state):
         return None
-    head = state["head.weight"]
-    dims, (features, channels) = head.dim() - 2, head.shape[:2]
-    scale = scale_of(stage_product(state, r"tail\.0\.\d+\.weight", features), dims, told)
+    settings = staged(state["head.weight"], state, r"tail\.0\.\d+\.weight", told)
     return {
-        "spatial_dims": dims,
-        "scale": scale,
-        "in_channels": channels,
+        **settings,
         "blocks": count(state, r"blocks\.(\d+)\."),
-        "features": features,
         "units": count(state, r"blocks\.0\.residual\.(\d+)\."),
         "layers": count(state, r"blocks\.0\.dense\.0\.(\d+)\."),
         "growth": state[dense].shape[0],

@@ -41,7 +41,13 @@ class DCSRN(Network):
     """DCSRN; the defaults are the paper's, four layers that add 24 maps each to 48.
 
     ``scale`` is the factor by which the input was interpolated; the layers do not depend on it.
-    ``dropout`` is the chance that a new map's sample is zeroed in training.
+
+    Parameters
+    ----------
+    growth, layers
+        Maps that a dense layer adds, and dense layers.
+    dropout
+        Chance that a sample of a new map is zeroed in training.
     """
 
     def __init__(

@@ -1,13 +1,16 @@
 """De-CNN: a learned deconvolution, then convolutions that correct the interpolated image.
 
 O. Oktay et al., "Multi-input Cardiac Image Super-Resolution Using Convolutional Neural
-Networks", MICCAI 2016, doi:10.1007/978-3-319-46726-9_29; its network for one input. It was made
-for stacks of thick slices, so that the factors often differ between axes.
+Networks", MICCAI 2016, doi:10.1007/978-3-319-46726-9_29; its network for one input. No code of the
+authors is public; the keys are our own. It was made for stacks of thick slices, so that the factors
+often differ between axes. The 3-D form has 3-D kernels of the same widths.
 
 Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial))``.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
@@ -15,8 +18,9 @@ from torch import nn
 
 from finevox.networks.blocks import Scale, conv, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.deconvolution import deconvolution, deconvolution_reach
+from finevox.networks.deconvolution import deconvolution
 from finevox.networks.layout import Settings, State, count
+from finevox.networks.reach import deconvolution_reach
 
 MODES = {2: "bilinear", 3: "trilinear"}
 
@@ -29,8 +33,13 @@ class DeCNN(Network):
 
     Parameters
     ----------
-    layers
-        Convolutions after the deconvolution.
+    features, layers
+        Filters of every layer but the last, and convolutions after the deconvolution.
+
+    Raises
+    ------
+    ValueError
+        If there is no convolution.
     """
 
     def __init__(
@@ -59,8 +68,7 @@ class DeCNN(Network):
             features = torch.relu(layer(features))
         size = features.shape[2:]
         interpolated = F.interpolate(x, size=size, mode=self.mode, align_corners=False)
-        out: torch.Tensor = interpolated + self.output(features)
-        return out
+        return cast("torch.Tensor", interpolated + self.output(features))
 
 
 def layout(state: State, told: Settings) -> Settings | None:

@@ -8,9 +8,18 @@ from typing import Any
 from monai.networks.layers.factories import Conv
 
 
-def symmetric_kernel(factor: int) -> int:
-    """The smallest kernel that interpolates linearly: centred on the enlarged sample."""
-    return 2 * factor - factor % 2
+def kernel_and_padding(factor: int, kernel_size: int | None) -> tuple[int, int]:
+    """Along one axis; by default the smallest symmetric kernel that can interpolate linearly.
+
+    Raises
+    ------
+    ValueError
+        If the kernel size is even or not positive.
+    """
+    if kernel_size is not None:
+        return odd(kernel_size), kernel_size // 2
+    kernel = 2 * factor - factor % 2
+    return kernel, (kernel - factor) // 2
 
 
 def deconvolution(
@@ -22,26 +31,22 @@ def deconvolution(
     ----------
     kernel_size
         Odd: its padding is half of it, and the missing samples come from output padding, as in
-        FSRCNN. None: :func:`symmetric_kernel` of each axis, which needs no output padding.
+        FSRCNN. None: the smallest one of each axis that is centred on an enlarged sample and
+        can interpolate linearly, which needs no output padding.
 
     Raises
     ------
     ValueError
         If the kernel size is even or not positive.
     """
-    kernels, paddings, extra = [], [], []
-    for factor in scale:
-        kernel = symmetric_kernel(factor) if kernel_size is None else odd(kernel_size)
-        kernels.append(kernel)
-        paddings.append((kernel - factor) // 2 if kernel_size is None else kernel // 2)
-        extra.append(0 if kernel_size is None else factor - 1)
+    kernels, paddings = zip(*(kernel_and_padding(f, kernel_size) for f in scale), strict=True)
     return Conv["convtrans", spatial_dims](
         n_in,
         n_out,
-        tuple(kernels),
+        kernels,
         stride=tuple(scale),
-        padding=tuple(paddings),
-        output_padding=tuple(extra),
+        padding=paddings,
+        output_padding=tuple(0 if kernel_size is None else factor - 1 for factor in scale),
     )
 
 
@@ -56,21 +61,3 @@ def odd(kernel_size: int) -> int:
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f"kernel sizes are odd and positive, got {kernel_size!r}")
     return kernel_size
-
-
-def deconvolution_reach(
-    scale: Sequence[int], kernel_size: int | None = None, after: int = 0
-) -> int:
-    """Input samples to each side that a :func:`deconvolution` and what follows it depend on.
-
-    ``after`` is what the layers after it see to each side, in samples of the output.
-    """
-    reach = []
-    for factor in scale:
-        kernel = symmetric_kernel(factor) if kernel_size is None else kernel_size
-        padding = (kernel - factor) // 2 if kernel_size is None else kernel // 2
-        # An input sample i reaches the outputs from i * factor - padding on, one for each weight.
-        backward = (after + kernel - 1 - padding) // factor
-        forward = (after + factor - 1 + padding) // factor
-        reach.append(max(backward, forward))
-    return max(reach)

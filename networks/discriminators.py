@@ -14,12 +14,13 @@ samples a side and one channel; of 96 a side where any size will do.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import nn
 
-from finevox.networks.blocks import Scale
+from finevox.networks.blocks import Scale, he_start
 from finevox.networks.build import Network
 
 NEGATIVE_SLOPE = 0.2
@@ -51,12 +52,18 @@ def descending(
 
 
 class Discriminator(Network):
-    """What they have in common: a check of the channels, and of the sides if ``patch`` is set."""
+    """What they have in common: a check of the sides where ``patch`` is set."""
 
     patch: int | None = None
 
     def check(self, x: torch.Tensor) -> None:
-        """Raise a ValueError if an image has not the sides that the network was built for."""
+        """Make sure that images have the sides that the network was built for.
+
+        Raises
+        ------
+        ValueError
+            If they have not.
+        """
         if self.patch is not None and any(side != self.patch for side in x.shape[2:]):
             raise ValueError(
                 f"this discriminator judges images of {self.patch} samples a side, got "
@@ -96,6 +103,11 @@ class SRGANVGGDiscriminator(Discriminator):
 
     Keys as in Lornatang/SRGAN-PyTorch. The output is a logit; the paper's sigmoid belongs to the
     loss. ``patch`` is the side of its images, a multiple of 16.
+
+    Raises
+    ------
+    ValueError
+        If ``patch`` is not a multiple of 16.
     """
 
     def __init__(
@@ -123,8 +135,7 @@ class SRGANVGGDiscriminator(Discriminator):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
-        out: torch.Tensor = self.classifier(self.features(x).flatten(1))
-        return out
+        return cast("torch.Tensor", self.classifier(self.features(x).flatten(1)))
 
 
 class SPSRDiscriminator(Discriminator):
@@ -133,6 +144,11 @@ class SPSRDiscriminator(Discriminator):
     Keys as in Maclory/SPSR. The output is a logit, for the relativistic loss of ESRGAN.
     ``patch`` is the side of its images: 128 or 96 (published also 192, 64, 32 and 16), or any
     that halving brings to 3 or 4.
+
+    Raises
+    ------
+    ValueError
+        If halving does not bring ``patch`` to 3 or 4.
     """
 
     def __init__(
@@ -164,17 +180,8 @@ class SPSRDiscriminator(Discriminator):
             nn.LeakyReLU(NEGATIVE_SLOPE),
             nn.Linear(100, 1),
         )
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """He's start from the input side, without biases."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        he_start(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.check(x)
-        out: torch.Tensor = self.classifier(self.features(x).flatten(1))
-        return out
+        return cast("torch.Tensor", self.classifier(self.features(x).flatten(1)))

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from finevox.networks.blocks import Scale, conv, scale_tuple
+from finevox.networks.blocks import Scale, conv, he_start, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State
+from finevox.networks.layout import Settings, State, first_layer
 from finevox.networks.weighting import weighted_sum
 
 
@@ -25,6 +25,16 @@ class DRCN(Network):
     """DRCN with recursive supervision and skip connection (paper, section 3.2 and figure 3a).
 
     ``scale`` is the factor by which the input was interpolated; the layers do not depend on it.
+
+    Parameters
+    ----------
+    features, recursions
+        Width of the whole network, and how often its convolution is applied.
+
+    Raises
+    ------
+    ValueError
+        If there is no recursion.
     """
 
     def __init__(
@@ -58,10 +68,7 @@ class DRCN(Network):
 
     def _initialise(self) -> None:
         """He's start; the recursive layer starts as the identity (paper, section 4.2)."""
-        for layer in (*self.entry, *self.exit):
-            if isinstance(layer, nn.Conv2d | nn.Conv3d) and layer.bias is not None:
-                nn.init.kaiming_normal_(layer.weight)
-                nn.init.zeros_(layer.bias)
+        he_start(self.entry, self.exit)
         nn.init.dirac_(self.conv.weight)
         nn.init.zeros_(self.conv.bias)
 
@@ -89,10 +96,5 @@ def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a state dict; the scale does not show, nor matter to the layers."""
     if not {"entry.0.weight", "conv.weight", "exit.2.weight", "output_weights"} <= set(state):
         return None
-    first = state["entry.0.weight"]
-    return {
-        "spatial_dims": first.dim() - 2,
-        "in_channels": first.shape[1],
-        "features": first.shape[0],
-        "recursions": state["output_weights"].shape[0],
-    }
+    recursions = state["output_weights"].shape[0]
+    return {**first_layer(state["entry.0.weight"]), "recursions": recursions}

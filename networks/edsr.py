@@ -10,19 +10,16 @@ Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial)
 
 from __future__ import annotations
 
-import logging
+from typing import cast
 
 import torch
 from torch import nn
 
-from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple, upsampling_reach
-from finevox.networks.blocks import mean_shift as shift
+from finevox.networks.basicsr import from_basicsr
+from finevox.networks.blocks import Scale, Upsampler, conv, mean_shifts, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count, renamed, scale_of, stage_product
-
-log = logging.getLogger(__name__)
-
-BASICSR_BLOCK = r"body\.(\d+)\.conv1\."
+from finevox.networks.layout import Settings, State, count, staged
+from finevox.networks.reach import upsampling_reach
 
 
 class ResidualBlock(nn.Module):
@@ -40,15 +37,27 @@ class ResidualBlock(nn.Module):
         self.residual_scale = residual_scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = x + self.residual_scale * self.body(x)
-        return out
+        return cast("torch.Tensor", x + self.residual_scale * self.body(x))
 
 
 class EDSR(Network):
     """EDSR; the defaults are the paper's baseline (paper, section 3.2).
 
-    Its full model has ``blocks=32, features=256, residual_scale=0.1``. ``mean_shift`` takes the
-    mean colour off an RGB image of intensities 0 to 255 and gives it back at the end.
+    Its full model has ``blocks=32, features=256, residual_scale=0.1``.
+
+    Parameters
+    ----------
+    blocks, features
+        Residual blocks, and width of the whole network.
+    residual_scale
+        What the result of a block is multiplied with before it is added to the input.
+    mean_shift
+        Take the mean colour off an RGB image of intensities 0 to 255 and give it back at the end.
+
+    Raises
+    ------
+    ValueError
+        If the mean shift is asked for an image that is not RGB.
     """
 
     def __init__(
@@ -63,10 +72,9 @@ class EDSR(Network):
     ) -> None:
         super().__init__()
         factors = scale_tuple(scale, spatial_dims)
-        if mean_shift and in_channels != 3:
-            raise ValueError(f"the mean shift is for 3 channels, got {in_channels}")
-        self.sub_mean = shift(spatial_dims, -1, 255) if mean_shift else nn.Identity()
-        self.add_mean = shift(spatial_dims, 1, 255) if mean_shift else nn.Identity()
+        self.sub_mean, self.add_mean = mean_shifts(
+            spatial_dims, in_channels, 255, wanted=mean_shift
+        )
         # Head, blocks, last body convolution, tail.
         self.halo = 1 + 2 * blocks + 1 + upsampling_reach(factors)
         self.head = nn.Sequential(conv(spatial_dims, in_channels, features))
@@ -80,59 +88,33 @@ class EDSR(Network):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shallow = self.head(self.sub_mean(x))
-        out: torch.Tensor = self.add_mean(self.tail(shallow + self.body(shallow)))
-        return out
+        return cast("torch.Tensor", self.add_mean(self.tail(shallow + self.body(shallow))))
 
 
 def translated(state: State) -> State:
-    """BasicSR's keys as ours.
-
-    BasicSR takes 0 to 1 and multiplies by 255 itself, after it took off the mean colour. Inside,
-    the weights see the same intensities as here, and the mean shift that it does not store is
-    added for RGB images.
-    """
+    """BasicSR's keys as ours."""
     if not {"conv_first.weight", "conv_after_body.weight", "body.0.conv1.weight"} <= set(state):
         return state
-    out = renamed(
+    return from_basicsr(
         state,
         {
-            r"^conv_first\.": "head.0.",
-            r"^conv_after_body\.": f"body.{count(state, BASICSR_BLOCK)}.",
             r"^body\.(\d+)\.conv1\.": r"body.\1.body.0.",
             r"^body\.(\d+)\.conv2\.": r"body.\1.body.2.",
-            r"^upsample\.": "tail.0.",
-            r"^conv_last\.": "tail.1.",
         },
     )
-    first = state["conv_first.weight"]
-    if first.shape[1] == 3:
-        for name, sign in (("sub_mean", -1), ("add_mean", 1)):
-            layer = shift(first.dim() - 2, sign, 255).state_dict()
-            out |= {f"{name}.{key}": value.to(first.dtype) for key, value in layer.items()}
-    return out
 
 
 def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict."""
-    if not {"head.0.weight", "tail.0.0.weight", "tail.1.weight", "body.0.body.0.weight"} <= set(
-        state
-    ):
+    needed = {"head.0.weight", "tail.0.0.weight", "tail.1.weight", "body.0.body.0.weight"}
+    if not needed <= set(state):
         return None
-    head = state["head.0.weight"]
-    dims, (features, channels) = head.dim() - 2, head.shape[:2]
-    scale = scale_of(stage_product(state, r"tail\.0\.\d+\.weight", features), dims, told)
-    blocks = count(state, r"body\.(\d+)\.body\.")
-    settings: Settings = {
-        "spatial_dims": dims,
-        "scale": scale,
-        "in_channels": channels,
-        "blocks": blocks,
-        "features": features,
-    }
+    settings = staged(state["head.0.weight"], state, r"tail\.0\.\d+\.weight", told)
+    settings["blocks"] = count(state, r"body\.(\d+)\.body\.")
     if "sub_mean.weight" in state:
         settings["mean_shift"] = True
-    if features >= 256:
+    if settings["features"] >= 256 and "residual_scale" not in told:
         # The keys cannot tell; the paper scales residuals in its wide model only.
-        log.warning("EDSR with %d features: residual scale taken as 0.1, as published", features)
         settings["residual_scale"] = 0.1
+        settings["assumed"] = "EDSR of 256 features or more: residual scale 0.1, as published"
     return settings

@@ -10,11 +10,12 @@ Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial)
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import nn
 
-from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple
+from finevox.networks.blocks import PixelShuffle, Scale, conv, he_start, scale_tuple
 from finevox.networks.build import Network
 from finevox.networks.layout import Settings, State, scale_of
 
@@ -32,23 +33,15 @@ class ESPCN(Network):
             conv(spatial_dims, 64, 32),
             nn.Tanh(),
         )
-        self.last_part = nn.Sequential(
-            conv(spatial_dims, 32, in_channels * math.prod(factors)), PixelShuffle(factors)
-        )
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """He-like start from the output side; the last layer starts near zero."""
-        for part, last in ((self.first_part, False), (self.last_part, True)):
-            for layer in part:
-                if isinstance(layer, nn.Conv2d | nn.Conv3d) and layer.bias is not None:
-                    fan_out = layer.weight.numel() // layer.weight.shape[1]
-                    nn.init.normal_(layer.weight, std=0.001 if last else math.sqrt(2 / fan_out))
-                    nn.init.zeros_(layer.bias)
+        last = conv(spatial_dims, 32, in_channels * math.prod(factors))
+        self.last_part = nn.Sequential(last, PixelShuffle(factors))
+        # He's start from the output side; the last layer starts near zero.
+        he_start(self.first_part, mode="fan_out")
+        nn.init.normal_(last.weight, std=0.001)
+        nn.init.zeros_(last.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.last_part(self.first_part(x))
-        return out
+        return cast("torch.Tensor", self.last_part(self.first_part(x)))
 
 
 def layout(state: State, told: Settings) -> Settings | None:

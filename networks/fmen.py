@@ -22,11 +22,10 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from monai.networks.layers.factories import Norm
 from torch import nn
 
-from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple
+from finevox.networks.blocks import CONVOLUTIONS, PixelShuffle, Scale, conv, scale_tuple
 from finevox.networks.build import Network, create
-from finevox.networks.layout import Settings, State, count, scale_of
+from finevox.networks.layout import Settings, State, count, first_layer, scale_of
 
-CONVOLUTIONS: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 NEGATIVE_SLOPE = 0.1
 
 
@@ -162,10 +161,13 @@ class FMEN(Network):
 
     Parameters
     ----------
-    mid_features
-        Width inside the attention blocks; the first one is narrower by four.
+    features, mid_features
+        Width of the network and inside the attention blocks; the first of those is narrower by 4.
     attention_blocks
         Residual blocks in each attention block; its length less one is the depth of the trunk.
+    backbone_ratio, attention_ratio
+        How many times wider the training form is inside the convolutions of the trunk and of the
+        attention blocks.
     trained
         True for the training form, False for the inference form.
     """
@@ -260,24 +262,17 @@ def fold_after(
 
 def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict."""
-    if not {"head.weight", "warmup.1.squeeze.weight", "lr_conv.weight", "tail.0.weight"} <= set(
-        state
-    ):
+    needed = {"head.weight", "warmup.1.squeeze.weight", "lr_conv.weight", "tail.0.weight"}
+    if not needed <= set(state):
         return None
-    head = state["head.weight"]
-    dims, (features, channels) = head.dim() - 2, head.shape[:2]
-    scale = scale_of(state["tail.0.weight"].shape[0] // channels, dims, told)
+    settings = first_layer(state["head.weight"])
+    product = state["tail.0.weight"].shape[0] // settings["in_channels"]
+    settings["scale"] = scale_of(product, settings["spatial_dims"], told)
     depth = count(state, r"HFABs\.(\d+)\.")
     inner = [count(state, rf"HFABs\.{n}\.convs\.(\d+)\.") for n in range(depth)]
-    settings: Settings = {
-        "spatial_dims": dims,
-        "scale": scale,
-        "in_channels": channels,
-        "features": features,
-        "mid_features": state["warmup.1.squeeze.weight"].shape[0] + 4,
-        "attention_blocks": [count(state, r"warmup\.1\.convs\.(\d+)\."), *inner],
-        "trained": "warmup.1.bn1.weight" in state,
-    }
+    settings["mid_features"] = state["warmup.1.squeeze.weight"].shape[0] + 4
+    settings["attention_blocks"] = [count(state, r"warmup\.1\.convs\.(\d+)\."), *inner]
+    settings["trained"] = "warmup.1.bn1.weight" in state
     if settings["trained"]:
         trunk = state["ERBs.0.conv1.expand_conv.weight"]
         attention = state["warmup.1.convs.0.conv1.expand_conv.weight"]

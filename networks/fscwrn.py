@@ -1,8 +1,8 @@
 """FSCWRN: ever wider residual blocks that all see the same shallow features.
 
 J. Shi et al., "MR Image Super-Resolution via Wide Residual Networks With Fixed Skip Connection",
-IEEE Journal of Biomedical and Health Informatics 2019, doi:10.1109/JBHI.2018.2843819. The 3-D form
-has 3-D kernels of the same widths.
+IEEE Journal of Biomedical and Health Informatics 2019, doi:10.1109/JBHI.2018.2843819. No code of
+the authors is public; the keys are our own. The 3-D form has 3-D kernels of the same widths.
 
 Input ``(B, C, *spatial)`` *already interpolated* to the size of the output. Pooling by 2 takes
 the features back to the size of the image that was doubled, and a deconvolution undoes it; so the
@@ -22,7 +22,7 @@ from torch import nn
 from finevox.networks.blocks import Scale, conv, scale_tuple
 from finevox.networks.build import Network
 from finevox.networks.deconvolution import deconvolution
-from finevox.networks.layout import Settings, State, count
+from finevox.networks.layout import Settings, State, count, first_layer
 
 POOL = 2
 
@@ -62,6 +62,11 @@ class FSCWRN(Network):
     widths, units
         Filters of each wide block, and units in each. The first width is that of the fixed
         features.
+
+    Raises
+    ------
+    ValueError
+        If there is no wide block or no unit.
     """
 
     def __init__(
@@ -121,12 +126,9 @@ def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a state dict; the scale does not show, nor matter to the layers."""
     if not {"entry.0.weight", "shallow.0.weight", "blocks.0.0.act2.weight"} <= set(state):
         return None
-    first = state["entry.0.weight"]
     blocks = count(state, r"blocks\.(\d+)\.")
     return {
-        "spatial_dims": first.dim() - 2,
-        "in_channels": first.shape[1],
-        "features": first.shape[0],
+        **first_layer(state["entry.0.weight"]),
         "widths": [state[f"blocks.{n}.0.conv1.weight"].shape[0] for n in range(blocks)],
         "units": count(state, r"blocks\.0\.(\d+)\."),
     }

@@ -9,19 +9,16 @@ Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial)
 
 from __future__ import annotations
 
-import logging
-import math
 from typing import cast
 
 import torch
 from torch import nn
 
-from finevox.networks.blocks import Scale, conv, scale_tuple
+from finevox.networks.blocks import Scale, conv, he_start, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.deconvolution import deconvolution, deconvolution_reach
-from finevox.networks.layout import Settings, State, count
-
-log = logging.getLogger(__name__)
+from finevox.networks.deconvolution import deconvolution
+from finevox.networks.layout import Settings, State, count, first_layer
+from finevox.networks.reach import deconvolution_reach
 
 DECONVOLUTION = 9
 
@@ -65,11 +62,7 @@ class FSRCNN(Network):
 
     def _initialise(self) -> None:
         """He's start from the output side; the deconvolution starts near zero."""
-        for layer in (*self.first_part, *self.mid_part):
-            if isinstance(layer, nn.Conv2d | nn.Conv3d) and layer.bias is not None:
-                fan_out = layer.weight.numel() // layer.weight.shape[1]
-                nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))
-                nn.init.zeros_(layer.bias)
+        he_start(self.first_part, self.mid_part, mode="fan_out")
         nn.init.normal_(self.last_part.weight, std=0.001)
         nn.init.zeros_(self.last_part.bias)
 
@@ -81,14 +74,12 @@ def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict; the scale does not show and has to be told."""
     if not {"first_part.1.weight", "mid_part.0.weight", "last_part.weight"} <= set(state):
         return None
-    first, shrink = state["first_part.0.weight"], state["mid_part.0.weight"]
-    if "scale" not in told:
-        log.warning("FSRCNN: the keys do not show the scale; taken as 2, or give it")
-    return {
-        "spatial_dims": first.dim() - 2,
-        "in_channels": first.shape[1],
-        "features": first.shape[0],
-        "mid_features": shrink.shape[0],
+    settings: Settings = {
+        **first_layer(state["first_part.0.weight"]),
+        "mid_features": state["mid_part.0.weight"].shape[0],
         # Two numbers for each layer and each activation, less shrinking and expanding.
         "mid_layers": count(state, r"mid_part\.(\d+)\.weight") // 2 - 2,
     }
+    if "scale" not in told:
+        settings["assumed"] = "FSRCNN, whose keys do not show the scale: 2; give it if not"
+    return settings

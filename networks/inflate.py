@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from finevox.errors import CheckpointError, InputError
+from finevox.networks.adapt import OneChannel
 from finevox.networks.build import Network, create
 
 Inflation = Literal["centre", "mean"]
@@ -40,6 +41,8 @@ def inflated(network: Network, how: Inflation = "centre", factor: int | None = N
     CheckpointError
         If the network has weights that have no 3-D form.
     """
+    if isinstance(network, OneChannel):
+        return OneChannel(inflated(network.network, how, factor)).train(network.training)
     if network.settings["spatial_dims"] != 2:
         raise InputError(f"network {network.spec.name} is 3-D already; inflate a 2-D one")
     if how not in INFLATIONS:

@@ -5,7 +5,8 @@ A network's module tells how its published weights look by up to two functions:
 ``layout(state, told) -> Settings | None``
     The settings that make the network again, read from keys and shapes, or None where the keys
     are another network's. ``told`` has what the caller knows already and keys may not show. One
-    entry more may be ``image_range``, where these keys stand for other intensities than the row.
+    entry more may be ``image_range``, where these keys stand for other intensities than the row,
+    and another ``assumed``, what is taken for granted where neither keys nor caller tell.
 ``translated(state) -> State``
     The same weights under our keys, where other repositories use other ones.
 
@@ -56,6 +57,22 @@ def stage_product(state: State, pattern: str, features: int) -> int:
         if re.fullmatch(pattern, key):
             product *= value.shape[0] // features
     return product
+
+
+def first_layer(weight: torch.Tensor) -> Settings:
+    """What a network's first convolution tells: dimensions, channels of the image, and width."""
+    features, channels = weight.shape[:2]
+    return {"spatial_dims": weight.dim() - 2, "in_channels": channels, "features": features}
+
+
+def staged(weight: torch.Tensor, state: State, stages: str, told: Settings) -> Settings:
+    """The settings of :func:`first_layer`, and the scale that convolutions of that width make.
+
+    ``stages`` is the pattern of the keys of their weights.
+    """
+    settings = first_layer(weight)
+    product = stage_product(state, stages, settings["features"])
+    return {**settings, "scale": scale_of(product, settings["spatial_dims"], told)}
 
 
 def renamed(state: State, rules: Mapping[str, str]) -> dict[str, torch.Tensor]:

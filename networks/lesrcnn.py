@@ -15,42 +15,18 @@ were trained with the activated sum.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
 
-from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple
-from finevox.networks.blocks import mean_shift as shift
-from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count, scale_of, stage_product
-from finevox.networks.reach import staged_reach
+from finevox.networks.blocks import Scale, Upsampler, conv, mean_shifts
+from finevox.networks.layout import Settings, State, count, first_layer, scale_of, stage_product
+from finevox.networks.multi_scale import MultiScale
 
 REFINEMENTS = 4
-
-
-class MeanShift(nn.Module):
-    """The frozen mean colour, under the original's key ``shifter``."""
-
-    def __init__(self, spatial_dims: int, sign: int) -> None:
-        super().__init__()
-        self.shifter = shift(spatial_dims, sign, 1.0)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.shifter(x)
-        return out
-
-
-class Head(nn.Module):
-    """The up-sampler of one scale, under the original's key ``body``."""
-
-    def __init__(self, spatial_dims: int, features: int, factors: tuple[int, ...]) -> None:
-        super().__init__()
-        self.body = Upsampler(spatial_dims, features, factors)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.body(x)
-        return out
 
 
 def plain(spatial_dims: int, n_in: int, n_out: int, size: int = 3, *, act: bool) -> nn.Sequential:
@@ -65,7 +41,7 @@ def head_name(factors: tuple[int, ...]) -> str:
     return "up" + (str(factors[0]) if same else "x".join(map(str, factors)))
 
 
-class LESRCNN(Network):
+class LESRCNN(MultiScale):
     """LESRCNN; the defaults are the paper's single-scale form.
 
     Parameters
@@ -77,6 +53,11 @@ class LESRCNN(Network):
         one of them and may be changed by ``at_scale``. None for the single-scale form.
     mean_shift
         Whether the mean colour is taken off and given back; None for RGB images only.
+
+    Raises
+    ------
+    ValueError
+        If ``scale`` has no head, or the mean shift is asked for an image that is not RGB.
     """
 
     def __init__(
@@ -89,23 +70,15 @@ class LESRCNN(Network):
         scales: Sequence[Scale] | None = None,
         mean_shift: bool | None = None,
     ) -> None:
-        super().__init__()
-        self.factors = scale_tuple(scale, spatial_dims)
-        held = scales if scales is not None else [scale]
-        self._scales = tuple(scale_tuple(one, spatial_dims) for one in held)
-        if self.factors not in self._scales:
-            raise ValueError(f"scale {scale!r} has no head; add it to scales, which has {held!r}")
+        held = [scale] if scales is None else scales
+        # The first layer and the 3-wide one of each block; the refinement.
+        super().__init__(spatial_dims, scale, held, before=1 + blocks, after=REFINEMENTS + 1)
         shifted = in_channels == 3 if mean_shift is None else mean_shift
-        if shifted and in_channels != 3:
-            raise ValueError(
-                f"the mean shift is for 3 channels, got {in_channels}; leave mean_shift out"
-            )
-        self.sub_mean = MeanShift(spatial_dims, -1) if shifted else nn.Identity()
-        self.add_mean = MeanShift(spatial_dims, 1) if shifted else nn.Identity()
+        self.sub_mean, self.add_mean = (
+            nn.Sequential(OrderedDict(shifter=layer))
+            for layer in mean_shifts(spatial_dims, in_channels, 1, wanted=shifted)
+        )
         self.features, self.blocks = features, blocks
-        # The first layer and the 3-wide one of each block.
-        self._low_reach = 1 + blocks
-        self.halo = self._reach()
 
         # Information extraction and enhancement block: 17 layers.
         self.conv1 = plain(spatial_dims, in_channels, features, act=True)
@@ -122,39 +95,16 @@ class LESRCNN(Network):
         final = plain(spatial_dims, features, in_channels, act=False)
         self.add_module(self._refinement[-1], final)
         # Reconstruction block.
-        self.upsample = nn.ModuleDict(
-            {
-                "up" if scales is None else head_name(one): Head(spatial_dims, features, one)
-                for one in self._scales
-            }
-        )
-
-    @property
-    def scales(self) -> tuple[tuple[int, ...], ...]:
-        """The factors of its heads."""
-        return self._scales
-
-    def at_scale(self, scale: Scale) -> Network:
-        """Set the network to another scale that it holds, and its halo with it.
-
-        Raises
-        ------
-        InputError
-            If it does not hold that scale.
-        """
-        super().at_scale(scale)
-        self.halo = self._reach()
-        return self
-
-    def _reach(self) -> int:
-        after = REFINEMENTS + 1
-        return self._low_reach + staged_reach(self.factors, len(self.factors), after)
+        self.upsample = nn.ModuleDict()
+        for one in self.scales:
+            head: nn.Module = Upsampler(spatial_dims, features, one)
+            name = "up" if scales is None else head_name(one)
+            self.upsample[name] = nn.Sequential(OrderedDict(body=head))
 
     def upsampled(self, x: torch.Tensor) -> torch.Tensor:
         """Features through the head of the scale that is set."""
         name = "up" if "up" in self.upsample else head_name(self.factors)
-        out: torch.Tensor = self.upsample[name](x)
-        return out
+        return cast("torch.Tensor", self.upsample[name](x))
 
     def extracted(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Features of the first layer and after every block."""
@@ -173,8 +123,7 @@ class LESRCNN(Network):
         h = torch.relu(self.reconstructed(self.extracted(self.sub_mean(x))))
         for name in self._refinement:
             h = getattr(self, name)(h)
-        out: torch.Tensor = self.add_mean(h)
-        return out
+        return cast("torch.Tensor", self.add_mean(h))
 
 
 def settings_of(state: State, told: Settings) -> Settings | None:
@@ -184,20 +133,18 @@ def settings_of(state: State, told: Settings) -> Settings | None:
     )
     if not heads or "conv1.0.weight" not in state:
         return None
-    first = state["conv1.0.weight"]
-    dims, (features, channels) = first.dim() - 2, first.shape[:2]
-    settings: Settings = {"spatial_dims": dims, "in_channels": channels, "features": features}
+    settings = first_layer(state["conv1.0.weight"])
     # 1 to 17 and 18.
     settings["blocks"] = (count(state, r"conv(\d+)\.0\.weight") - 2) // 2
     if heads == {"": None}:
-        product = stage_product(state, r"upsample\.up\.body\.\d+\.weight", features)
-        settings["scale"] = scale_of(product, dims, told)
+        product = stage_product(state, r"upsample\.up\.body\.\d+\.weight", settings["features"])
+        settings["scale"] = scale_of(product, settings["spatial_dims"], told)
     else:
         scales = [[int(factor) for factor in head.split("x")] for head in heads]
         settings["scales"] = [one[0] if len(one) == 1 else one for one in scales]
         settings["scale"] = told.get("scale", settings["scales"][0])
     shifted = "sub_mean.shifter.weight" in state
-    if shifted != (channels == 3):
+    if shifted != (settings["in_channels"] == 3):
         settings["mean_shift"] = shifted
     return settings
 

@@ -13,30 +13,37 @@ Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import nn
 
-from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple, upsampling_reach
-from finevox.networks.blocks import mean_shift as shift
-from finevox.networks.build import Network
+from finevox.networks.blocks import Scale, Upsampler, conv, mean_shifts, scale_tuple
 from finevox.networks.edsr import ResidualBlock
-from finevox.networks.layout import Settings, State, count, scale_of, stage_product
+from finevox.networks.layout import Settings, State, count, first_layer, scale_of, stage_product
+from finevox.networks.multi_scale import MultiScale
 
 PUBLISHED = (2, 3, 4)
 
 
-class MDSR(Network):
+class MDSR(MultiScale):
     """MDSR; the defaults are the baseline of the public code, with 16 blocks.
 
     Parameters
     ----------
+    blocks, features
+        Residual blocks of the body, and width of the whole network.
     scales
         The scales that it has heads for, each a factor or one per axis; ``scale`` has to be one
         of them and may be changed by ``at_scale``. None for 2, 3 and 4, or for ``scale`` alone
         where it is none of these.
     mean_shift
         Take the mean colour off an RGB image of intensities 0 to 255 and give it back at the end.
+
+    Raises
+    ------
+    ValueError
+        If ``scale`` has no head, or the mean shift is asked for an image that is not RGB.
     """
 
     def __init__(
@@ -49,22 +56,15 @@ class MDSR(Network):
         scales: Sequence[Scale] | None = None,
         mean_shift: bool = False,
     ) -> None:
-        super().__init__()
-        self.factors = scale_tuple(scale, spatial_dims)
-        published = tuple((factor,) * spatial_dims for factor in PUBLISHED)
-        if scales is not None:
-            self._scales = tuple(scale_tuple(one, spatial_dims) for one in scales)
-        else:
-            self._scales = published if self.factors in published else (self.factors,)
-        if self.factors not in self._scales:
-            raise ValueError(f"scale {scale!r} has no head; add it to scales, which has {scales!r}")
-        if mean_shift and in_channels != 3:
-            raise ValueError(f"the mean shift is for 3 channels, got {in_channels}")
-        self.sub_mean = shift(spatial_dims, -1, 255) if mean_shift else nn.Identity()
-        self.add_mean = shift(spatial_dims, 1, 255) if mean_shift else nn.Identity()
-        # Head, two pre-processing blocks of 5-wide kernels, blocks, last body convolution.
-        self._low_reach = 1 + 2 * 2 * 2 + 2 * blocks + 1
-        self.halo = self._low_reach + upsampling_reach(self.factors)
+        if scales is None:
+            published = scale_tuple(scale, spatial_dims) in [(n,) * spatial_dims for n in PUBLISHED]
+            scales = PUBLISHED if published else [scale]
+        # Head, two pre-processing blocks of 5-wide kernels, blocks, last body convolution; tail.
+        before = 1 + 2 * 2 * 2 + 2 * blocks + 1
+        super().__init__(spatial_dims, scale, scales, before=before, after=1)
+        self.sub_mean, self.add_mean = mean_shifts(
+            spatial_dims, in_channels, 255, wanted=mean_shift
+        )
         self.head = nn.Sequential(conv(spatial_dims, in_channels, features))
         self.pre_process = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(spatial_dims, features, 1.0, 5) for _ in range(2)))
@@ -79,40 +79,21 @@ class MDSR(Network):
         )
         self.tail = nn.Sequential(conv(spatial_dims, features, in_channels))
 
-    @property
-    def scales(self) -> tuple[tuple[int, ...], ...]:
-        """The factors of its heads."""
-        return self._scales
-
-    def at_scale(self, scale: Scale) -> Network:
-        """The same network, set to another scale that it holds; the halo follows.
-
-        Raises
-        ------
-        InputError
-            If it does not hold that scale.
-        """
-        super().at_scale(scale)
-        self.halo = self._low_reach + upsampling_reach(self.factors)
-        return self
-
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         path = self._scales.index(self.factors)
         # The long skip starts after the pre-processing.
         shallow = self.pre_process[path](self.head(self.sub_mean(x)))
         deep = self.upsample[path](shallow + self.body(shallow))
-        out: torch.Tensor = self.add_mean(self.tail(deep))
-        return out
+        return cast("torch.Tensor", self.add_mean(self.tail(deep)))
 
 
 def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict; the scales are in the order of its heads."""
     if not {"head.0.weight", "tail.0.weight", "pre_process.0.0.body.0.weight"} <= set(state):
         return None
-    head = state["head.0.weight"]
-    dims, (features, channels) = head.dim() - 2, head.shape[:2]
+    settings = first_layer(state["head.0.weight"])
     products = [
-        stage_product(state, rf"upsample\.{path}\.\d+\.weight", features)
+        stage_product(state, rf"upsample\.{path}\.\d+\.weight", settings["features"])
         for path in range(count(state, r"pre_process\.(\d+)\."))
     ]
     if "scales" in told:
@@ -120,14 +101,9 @@ def layout(state: State, told: Settings) -> Settings | None:
     else:
         # A scale that is told belongs to one of several heads, or to the only one.
         one = told if len(products) == 1 else {}
-        scales = [scale_of(product, dims, one) for product in products]
-    settings: Settings = {
-        "spatial_dims": dims,
-        "scale": told.get("scale", scales[0]),
-        "in_channels": channels,
-        "blocks": count(state, r"body\.(\d+)\.body\."),
-        "features": features,
-    }
+        scales = [scale_of(product, settings["spatial_dims"], one) for product in products]
+    settings["scale"] = told.get("scale", scales[0])
+    settings["blocks"] = count(state, r"body\.(\d+)\.body\.")
     if scales != list(PUBLISHED):
         settings["scales"] = scales
     if "sub_mean.weight" in state:

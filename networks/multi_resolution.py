@@ -1,7 +1,8 @@
 """Multi-resolution learning: every residual unit is enlarged and weighted into the image.
 
-"Multi-resolution learning convolutional neural network" for magnetic resonance images, about
-2023; the text at hand names no authors. The 3-D form has 3-D kernels of the same widths.
+From a paper on magnetic resonance images whose title, authors and year are not at hand; equations
+are numbered as there. No code was published, and the keys are our own. The 3-D form has 3-D
+kernels of the same widths.
 
 Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial))``. The paper's
 deconvolution gives ``(m - 1) n + 1`` samples for ``m``; here output padding makes them ``n m``.
@@ -9,7 +10,6 @@ deconvolution gives ``(m - 1) n + 1`` samples for ``m``; here output padding mak
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator
 from typing import cast
@@ -17,13 +17,12 @@ from typing import cast
 import torch
 from torch import nn
 
-from finevox.networks.blocks import Scale, conv, scale_tuple
+from finevox.networks.blocks import Scale, conv, he_start, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.deconvolution import deconvolution, deconvolution_reach
-from finevox.networks.layout import Settings, State, count
+from finevox.networks.deconvolution import deconvolution
+from finevox.networks.layout import Settings, State, count, first_layer
+from finevox.networks.reach import deconvolution_reach
 from finevox.networks.weighting import weighted_sum
-
-log = logging.getLogger(__name__)
 
 
 class ResidualUnit(nn.Module):
@@ -49,6 +48,11 @@ class MultiResolution(Network):
         Odd kernel size of the deconvolutions.
     per_unit
         A deconvolution for each unit instead of one for all.
+
+    Raises
+    ------
+    ValueError
+        If there is no unit, or the kernel size is not odd.
     """
 
     def __init__(
@@ -80,15 +84,10 @@ class MultiResolution(Network):
 
     def _initialise(self, samples: int) -> None:
         """He's start; ``samples`` of the output share the weights of a deconvolution."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(layer.weight)
-            elif isinstance(layer, nn.ConvTranspose2d | nn.ConvTranspose3d):
-                fan_in = layer.weight.numel() / layer.out_channels / samples
-                nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_in))
-            else:
-                continue
-            assert layer.bias is not None  # noqa: S101 - every layer here has one
+        he_start(self)
+        for layer in (self.image_deconv, *self.unit_deconvs):
+            fan_in = layer.weight.numel() / layer.out_channels / samples
+            nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_in))
             nn.init.zeros_(layer.bias)
 
     def unit_images(self, x: torch.Tensor) -> Iterator[torch.Tensor]:
@@ -113,16 +112,15 @@ def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a state dict; the scale does not show and has to be told."""
     if not {"entry.weight", "image_deconv.weight", "contributions"} <= set(state):
         return None
-    first = state["entry.weight"]
-    if "scale" not in told:
-        log.warning("multi-resolution: the keys do not show the scale; taken as 2, or give it")
     settings: Settings = {
-        "spatial_dims": first.dim() - 2,
-        "in_channels": first.shape[1],
-        "features": first.shape[0],
+        **first_layer(state["entry.weight"]),
         "units": state["contributions"].shape[0],
         "kernel_size": state["image_deconv.weight"].shape[-1],
     }
     if count(state, r"unit_deconvs\.(\d+)\.weight") > 1:
         settings["per_unit"] = True
+    if "scale" not in told:
+        settings["assumed"] = (
+            "multi-resolution, whose keys do not show the scale: 2; give it if not"
+        )
     return settings

@@ -17,10 +17,11 @@ import torch
 from torch import nn
 
 from finevox.networks.attention import ChannelAttention
-from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple, upsampling_reach
-from finevox.networks.blocks import mean_shift as shift
+from finevox.networks.basicsr import from_basicsr
+from finevox.networks.blocks import Scale, Upsampler, conv, mean_shifts, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count, renamed, scale_of, stage_product
+from finevox.networks.layout import Settings, State, count, staged
+from finevox.networks.reach import upsampling_reach
 
 
 class RCAB(nn.Module):
@@ -56,8 +57,21 @@ class ResidualGroup(nn.Module):
 class RCAN(Network):
     """RCAN; the defaults are the paper's.
 
-    ``mean_shift`` takes the mean colour off an RGB image of intensities 0 to 255 and gives it
-    back at the end. The halo leaves out the pooling, which sees everything.
+    The halo leaves out the pooling, which sees everything.
+
+    Parameters
+    ----------
+    groups, blocks
+        Residual groups, and blocks in each.
+    features, reduction
+        Width of the whole network, and how many times narrower its attention is inside.
+    mean_shift
+        Take the mean colour off an RGB image of intensities 0 to 255 and give it back at the end.
+
+    Raises
+    ------
+    ValueError
+        If the mean shift is asked for an image that is not RGB, or ``reduction`` leaves no channel.
     """
 
     def __init__(
@@ -73,10 +87,9 @@ class RCAN(Network):
     ) -> None:
         super().__init__()
         factors = scale_tuple(scale, spatial_dims)
-        if mean_shift and in_channels != 3:
-            raise ValueError(f"the mean shift is for 3 channels, got {in_channels}")
-        self.sub_mean = shift(spatial_dims, -1, 255) if mean_shift else nn.Identity()
-        self.add_mean = shift(spatial_dims, 1, 255) if mean_shift else nn.Identity()
+        self.sub_mean, self.add_mean = mean_shifts(
+            spatial_dims, in_channels, 255, wanted=mean_shift
+        )
         # Head, groups of blocks with a convolution each, last body convolution, tail.
         self.halo = 1 + groups * (2 * blocks + 1) + 1 + upsampling_reach(factors)
         self.head = nn.Sequential(conv(spatial_dims, in_channels, features))
@@ -95,38 +108,20 @@ class RCAN(Network):
 
 
 def translated(state: State) -> State:
-    """BasicSR's keys as ours.
-
-    BasicSR takes 0 to 1, subtracts the mean colour and multiplies by 255 on its own, and undoes
-    both at the end. That is our mean shift for an image of 0 to 255, which has keys here.
-    """
+    """BasicSR's keys as ours."""
     if "body.0.residual_group.0.rcab.0.weight" not in state:
         return state
-    groups = count(state, r"body\.(\d+)\.")
     blocks = count(state, r"body\.0\.residual_group\.(\d+)\.")
-    out = renamed(
+    attention = r"^body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\."
+    return from_basicsr(
         state,
         {
-            r"^body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\.1\.": (
-                r"body.\1.body.\2.body.3.conv_du.0."
-            ),
-            r"^body\.(\d+)\.residual_group\.(\d+)\.rcab\.3\.attention\.3\.": (
-                r"body.\1.body.\2.body.3.conv_du.2."
-            ),
+            attention + r"1\.": r"body.\1.body.\2.body.3.conv_du.0.",
+            attention + r"3\.": r"body.\1.body.\2.body.3.conv_du.2.",
             r"^body\.(\d+)\.residual_group\.(\d+)\.rcab\.": r"body.\1.body.\2.body.",
             r"^body\.(\d+)\.conv\.": rf"body.\1.body.{blocks}.",
-            r"^conv_first\.": "head.0.",
-            r"^conv_after_body\.": f"body.{groups}.",
-            r"^upsample\.": "tail.0.",
-            r"^conv_last\.": "tail.1.",
         },
     )
-    first = out["head.0.weight"]
-    if first.shape[1] == 3:
-        for name, sign in (("sub_mean", -1), ("add_mean", 1)):
-            for key, value in shift(first.dim() - 2, sign, 255).state_dict().items():
-                out[f"{name}.{key}"] = value.to(first)
-    return out
 
 
 def layout(state: State, told: Settings) -> Settings | None:
@@ -134,19 +129,11 @@ def layout(state: State, told: Settings) -> Settings | None:
     squeeze = "body.0.body.0.body.3.conv_du.0.weight"
     if not {"head.0.weight", "tail.1.weight", squeeze} <= set(state):
         return None
-    head = state["head.0.weight"]
-    dims, (features, channels) = head.dim() - 2, head.shape[:2]
-    scale = scale_of(stage_product(state, r"tail\.0\.\d+\.weight", features), dims, told)
-    settings: Settings = {
-        "spatial_dims": dims,
-        "scale": scale,
-        "in_channels": channels,
-        # The last one of each is a convolution.
-        "groups": count(state, r"body\.(\d+)\.") - 1,
-        "blocks": count(state, r"body\.0\.body\.(\d+)\.") - 1,
-        "features": features,
-        "reduction": features // state[squeeze].shape[0],
-    }
+    settings = staged(state["head.0.weight"], state, r"tail\.0\.\d+\.weight", told)
+    # The last one of each is a convolution.
+    settings["groups"] = count(state, r"body\.(\d+)\.") - 1
+    settings["blocks"] = count(state, r"body\.0\.body\.(\d+)\.") - 1
+    settings["reduction"] = settings["features"] // state[squeeze].shape[0]
     if "sub_mean.weight" in state:
         settings["mean_shift"] = True
     return settings

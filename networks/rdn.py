@@ -22,11 +22,19 @@ from finevox.networks.blocks import (
     Scale,
     conv,
     scale_tuple,
-    upsampling_reach,
     upsampling_stages,
 )
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count, renamed, scale_of, stage_product
+from finevox.networks.layout import (
+    Settings,
+    State,
+    count,
+    first_layer,
+    renamed,
+    scale_of,
+    stage_product,
+)
+from finevox.networks.reach import upsampling_reach
 
 
 class DenseLayer(nn.Module):
@@ -142,18 +150,12 @@ def layout(state: State, told: Settings) -> Settings | None:
     """
     if not {"sfe1.weight", "rdbs.0.lff.weight", "gff.0.weight", "output.weight"} <= set(state):
         return None
-    first, width = state["sfe1.weight"], state["output.weight"].shape[1]
-    dims, (features, channels) = first.dim() - 2, first.shape[:2]
-    scale = scale_of(stage_product(state, r"upscale\.\d+\.weight", width), dims, told)
-    settings: Settings = {
-        "spatial_dims": dims,
-        "scale": scale,
-        "in_channels": channels,
-        "blocks": count(state, r"rdbs\.(\d+)\."),
-        "layers": count(state, r"rdbs\.0\.layers\.(\d+)\."),
-        "growth": state["rdbs.0.layers.0.conv.weight"].shape[0],
-        "features": features,
-    }
-    if width != features:
+    settings, width = first_layer(state["sfe1.weight"]), state["output.weight"].shape[1]
+    product = stage_product(state, r"upscale\.\d+\.weight", width)
+    settings["scale"] = scale_of(product, settings["spatial_dims"], told)
+    settings["blocks"] = count(state, r"rdbs\.(\d+)\.")
+    settings["layers"] = count(state, r"rdbs\.0\.layers\.(\d+)\.")
+    settings["growth"] = state["rdbs.0.layers.0.conv.weight"].shape[0]
+    if width != settings["features"]:
         settings["upsampler_features"] = width
     return settings

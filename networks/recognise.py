@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ class Recognised:
     settings: Settings
     state: State
     image_range: float
+    assumed: str
 
 
 def recognise(state: State, path: Path, told: Settings) -> Recognised:
@@ -45,20 +47,34 @@ def recognise(state: State, path: Path, told: Settings) -> Recognised:
         If no layout fits; the message has what came nearest, or some of the keys.
     """
     nearest = ""
-    for name, module in families():
-        found = _read_layout(name, module, state, told)
-        if found is None:
-            continue
-        difference = _difference(found, told)
-        if not difference:
-            log.info("%s: recognised as %s %s", path, found.name, found.settings)
-            return found
-        nearest = nearest or f"it looks like {name!r}, but {difference}"
+    for reading in readings(state):
+        for name, module in families():
+            found = _read_layout(name, module, reading, told)
+            if found is None:
+                continue
+            difference = _difference(found, told)
+            if not difference:
+                log.info("%s: recognised as %s %s", path, found.name, found.settings)
+                if found.assumed:
+                    log.warning("%s: taken as %s", path, found.assumed)
+                return found
+            nearest = nearest or f"it looks like {name!r}, but {difference}"
+    nearest = nearest or _nearest_by_keys(state)
     keys = ", ".join(list(state)[:4]) or "none"
     raise CheckpointError(
         f"{path}: {len(state)} tensors of no layout that finevox knows (keys: {keys}, ...); "
         + (nearest or f"known layouts: {', '.join(name for name, _ in families())}")
     )
+
+
+def readings(state: State) -> Iterator[State]:
+    """The state, then without what all its keys begin with, such as ``module`` or ``netG``."""
+    while state:
+        yield state
+        parts = [key.partition(".") for key in state]
+        if len({first for first, _, _ in parts}) > 1 or not all(rest for _, _, rest in parts):
+            return
+        state = dict(zip((rest for _, _, rest in parts), state.values(), strict=True))
 
 
 def families() -> Iterator[tuple[str, ModuleType]]:
@@ -73,8 +89,8 @@ def families() -> Iterator[tuple[str, ModuleType]]:
 
 
 def _read_layout(name: str, module: ModuleType, state: State, told: Settings) -> Recognised | None:
+    state = _translated(module, state)
     try:
-        state = module.translated(state) if hasattr(module, "translated") else state
         settings = module.layout(state, told)
     except FOREIGN:
         return None
@@ -82,7 +98,17 @@ def _read_layout(name: str, module: ModuleType, state: State, told: Settings) ->
         return None
     family = ARCHITECTURES[name]
     white = settings.pop("image_range", family.image_range)
-    return Recognised(_row_with(family, {**settings, **told}), settings, state, white)
+    assumed = settings.pop("assumed", "")
+    return Recognised(_row_with(family, {**settings, **told}), settings, state, white, assumed)
+
+
+def _translated(module: ModuleType, state: State) -> State:
+    """The state under the keys of a network, if they are another repository's for it."""
+    try:
+        translated: State = module.translated(state) if hasattr(module, "translated") else state
+    except FOREIGN:
+        return state
+    return translated
 
 
 def _row_with(family: ArchSpec, settings: Settings) -> str:
@@ -101,13 +127,50 @@ def _difference(found: Recognised, told: Settings) -> str:
             network = create(found.name, **{**found.settings, **told})
     except InputError as error:
         return str(error)
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    theirs = {key: tuple(value.shape) for key, value in found.state.items()}
-    for key in [*own, *theirs]:
+    own, theirs = network.state_dict(), found.state
+    for key, wanted in own.items():
         if key not in theirs:
+            # Old checkpoints have no such counters, and PyTorch needs none of them.
+            if key.endswith(".num_batches_tracked"):
+                continue
             return f"lacks {key}"
-        if key not in own:
-            return f"has {key} besides"
-        if own[key] != theirs[key]:
-            return f"{key} has shape {theirs[key]} where {own[key]} is wanted"
-    return ""
+        shapes = tuple(theirs[key].shape), tuple(wanted.shape)
+        if shapes[0] != shapes[1]:
+            return f"{key} has shape {shapes[0]} where {shapes[1]} is wanted"
+        if wanted.is_floating_point() and not theirs[key].is_floating_point():
+            return f"{key} has type {theirs[key].dtype}"
+    return next((f"has {key} besides" for key in theirs if key not in own), "")
+
+
+def _nearest_by_keys(state: State) -> str:
+    """The network whose keys are most like these, and the first of them that is missing.
+
+    Numbers in keys count for nothing, so that depths do not matter. Empty if none is near.
+    """
+    nearest, most = "", 0.5
+    for name, module in families():
+        with torch.device("meta"):
+            own = list(create(name).state_dict())
+        for reading in readings(state):
+            theirs = _translated(module, reading)
+            kinds = {_kind(key) for key in theirs}
+            wanted = {_kind(key) for key in own}
+            alike = len(kinds & wanted) / len(kinds | wanted)
+            if alike <= most:
+                continue
+            most = alike
+            absent = [key for key in own if _kind(key) not in kinds]
+            absent += [key for key in own if key not in theirs]
+            empty = [key for key, value in theirs.items() if not value.numel()]
+            nearest = f"its keys are like those of {name!r}, but " + (
+                f"{empty[0]} is empty"
+                if empty
+                else f"lack {absent[0]}"
+                if absent
+                else "its shapes are not"
+            )
+    return nearest
+
+
+def _kind(key: str) -> str:
+    return re.sub(r"\d+", "#", key)

@@ -52,4 +52,12 @@ def checked(record: Any, path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: the record of the weights is {record!r}, not an object")
     if missing := [key for key in REQUIRED if key not in record]:
         raise CheckpointError(f"{path}: the record of the weights lacks {', '.join(missing)}")
+    if not isinstance(record["settings"], dict) or not isinstance(record["architecture"], str):
+        raise CheckpointError(
+            f"{path}: the record of the weights names the architecture "
+            f"{record['architecture']!r} with settings {record['settings']!r}"
+        )
+    white = record.get("image_range", 1)
+    if not isinstance(white, int | float) or not 0 < white < float("inf"):
+        raise CheckpointError(f"{path}: the record of the weights has image_range {white!r}")
     return dict(record)

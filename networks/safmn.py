@@ -21,8 +21,8 @@ from torch import nn
 
 from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.cells import Cells, cells_reach
-from finevox.networks.layout import Settings, State, count, scale_of
+from finevox.networks.layout import Settings, State, count, first_layer, scale_of
+from finevox.networks.reach import Cells, cells_reach
 
 # Level i pools by 2**i, so that the coarsest one sees cells of 8 samples.
 LEVELS = 4
@@ -101,8 +101,19 @@ class FeatureMixing(nn.Module):
 class SAFMN(Network):
     """SAFMN; the defaults are the paper's, 36 features and 8 blocks.
 
-    ``expansion`` is the width inside the channel mixers over ``features``. The larger network of
-    the public code has ``features=128, blocks=16``.
+    The larger network of the public code has ``features=128, blocks=16``.
+
+    Parameters
+    ----------
+    features, blocks
+        Width, a multiple of 4, and feature mixing modules.
+    expansion
+        Width inside the channel mixers over ``features``.
+
+    Raises
+    ------
+    ValueError
+        If ``features`` cannot be split into the four levels.
     """
 
     def __init__(
@@ -145,13 +156,9 @@ def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict."""
     if not {"to_feat.weight", "feats.0.safm.aggr.weight", "to_img.0.weight"} <= set(state):
         return None
-    first = state["to_feat.weight"]
-    dims, (features, channels) = first.dim() - 2, first.shape[:2]
-    return {
-        "spatial_dims": dims,
-        "scale": scale_of(state["to_img.0.weight"].shape[0] // channels, dims, told),
-        "in_channels": channels,
-        "features": features,
-        "blocks": count(state, r"feats\.(\d+)\."),
-        "expansion": state["feats.0.ccm.ccm.0.weight"].shape[0] / features,
-    }
+    settings = first_layer(state["to_feat.weight"])
+    product = state["to_img.0.weight"].shape[0] // settings["in_channels"]
+    settings["scale"] = scale_of(product, settings["spatial_dims"], told)
+    settings["blocks"] = count(state, r"feats\.(\d+)\.")
+    settings["expansion"] = state["feats.0.ccm.ccm.0.weight"].shape[0] / settings["features"]
+    return settings

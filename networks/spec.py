@@ -27,7 +27,8 @@ class ArchSpec:
     name, target
         Name in every interface, and ``module:Class``.
     paper, doi, year
-        Where it was published; ``doi`` is empty where the paper has none.
+        Where it was published. ``doi`` is empty where the paper has none; ``year`` is None where
+        the text at hand tells no authors, title or year, and ``paper`` then says what it is about.
     kind
         What sort of method it is. Classical ones have nothing to train; discriminators judge
         images instead of enlarging them.
@@ -67,7 +68,7 @@ class ArchSpec:
     target: str
     paper: str
     doi: str
-    year: int
+    year: int | None
     kind: Kind
     takes: Literal["low", "interpolated"]
     scales: tuple[int, ...]
@@ -89,14 +90,20 @@ class ArchSpec:
     @property
     def reference(self) -> str:
         """The paper in one line."""
-        return f"{self.paper}, {self.year}" + (f", doi:{self.doi}" if self.doi else "")
+        return self.titled + (f", doi:{self.doi}" if self.doi else "")
+
+    @property
+    def titled(self) -> str:
+        """Authors, title and year, as far as they are known."""
+        return self.paper if self.year is None else f"{self.paper}, {self.year}"
 
     @property
     def citation(self) -> str:
         """First author and year, as one refers to it in a sentence."""
+        if self.year is None:
+            return "authors not known"
         author = re.split(r",| et al| and ", self.paper)[0]
-        # A title alone has no author before its first comma.
-        return f"{author} {self.year}" if len(author.split()) < 4 else f"no author, {self.year}"
+        return f"{author} {self.year}"
 
     @property
     def field_text(self) -> str:

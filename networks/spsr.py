@@ -9,22 +9,24 @@ Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial)
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import nn
 
-from finevox.networks.blocks import Scale, conv, scale_tuple, upsampling_stages
+from finevox.networks.blocks import (
+    CONVOLUTIONS,
+    Scale,
+    conv,
+    he_start,
+    scale_tuple,
+    upsampling_stages,
+)
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count
-from finevox.networks.reach import staged_reach
+from finevox.networks.layout import Settings, State, count, first_layer
+from finevox.networks.reach import upsampling_reach
 
-log = logging.getLogger(__name__)
-
-CONVOLUTIONS: dict[int, Any] = {2: F.conv2d, 3: F.conv3d}
 NEGATIVE_SLOPE = 0.2
 # A residual is added with this weight, of dense blocks and of RRDBs alike.
 RESIDUAL_SCALE = 0.2
@@ -136,6 +138,11 @@ class SPSR(Network):
         Width, channels that a dense layer adds, and RRDBs.
     fuse_after
         The RRDBs, counted from 1, whose features the gradient branch takes over.
+
+    Raises
+    ------
+    ValueError
+        If ``fuse_after`` is empty, not ascending, or beyond the RRDBs.
     """
 
     constants = ("get_g_nopadding.",)
@@ -158,13 +165,9 @@ class SPSR(Network):
             raise ValueError(
                 f"fuse_after is {list(fuse_after)}; give ascending numbers of the {blocks} blocks"
             )
-        self.halo = self._low_reach(blocks) + staged_reach(
-            scale,
-            dims,
-            # Two convolutions of either branch, the fusing RRDB, and three convolutions.
-            2 + RRDB.reach + 3,
-            convolved="after",
-        )
+        # Two convolutions of either branch, the fusing RRDB, and three convolutions.
+        after = 2 + RRDB.reach + 3
+        self.halo = self._low_reach(blocks) + upsampling_reach(factors, after, enlarged_first=True)
         # Super-resolution branch. The state dict names one layer twice.
         self.HR_conv0_new = layers(dims, features, features, act=True)
         self.HR_conv1_new = layers(dims, features, features)
@@ -208,13 +211,11 @@ class SPSR(Network):
 
     def _initialise(self) -> None:
         """He's start, a tenth as large."""
+        he_start(self)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(layer.weight)
                 with torch.no_grad():
                     layer.weight.mul_(0.1)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.outputs(x)["output"]
@@ -255,26 +256,25 @@ def layout(state: State, told: Settings) -> Settings | None:
     growing = state.get("model.1.sub.0.RDB1.conv1.0.weight")
     if growing is None or "b_fea_conv.0.weight" not in state:
         return None
-    first = state["model.0.weight"]
-    dims, (features, channels) = first.dim() - 2, first.shape[:2]
     blocks = count(state, r"model\.1\.sub\.(\d+)\.RDB1\.")
     # Less the first convolution and the one after the stages.
     stages = count(state, r"model\.(\d+)\.weight") - 2
     scale = told.get("scale", 2**stages)
+    assumed = []
     if "scale" not in told and stages == 1:
-        log.warning("SPSR: the weights of x2 and x3 look alike; taken as x2, give the scale if not")
+        assumed.append("SPSR, whose weights of x2 and x3 look alike: x2; give the scale if not")
     settings: Settings = {
-        "spatial_dims": dims,
+        **first_layer(state["model.0.weight"]),
         "scale": scale,
-        "in_channels": channels,
-        "features": features,
         "growth": growing.shape[0],
         "blocks": blocks,
     }
     fusions = count(state, r"b_block_(\d+)\.")
     places = [blocks // fusions * n for n in range(1, fusions + 1)]
-    if tuple(places) != FUSE_AFTER and "fuse_after" not in told:
-        log.warning("SPSR with %d blocks: branches taken as fused after blocks %s", blocks, places)
     if tuple(places) != FUSE_AFTER:
         settings["fuse_after"] = places
+        if "fuse_after" not in told:
+            assumed.append(f"SPSR with {blocks} blocks: branches fused after blocks {places}")
+    if assumed:
+        settings["assumed"] = "; ".join(assumed)
     return settings

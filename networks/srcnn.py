@@ -33,6 +33,11 @@ class SRCNN(Network):
         Odd kernel sizes of the three layers.
     features
         Filters of the first two layers.
+
+    Raises
+    ------
+    ValueError
+        If there are not three odd kernel sizes and two widths.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ between 0 and 1 whatever the input.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from monai.networks.layers.factories import Norm
@@ -20,8 +21,8 @@ from torch import nn
 
 from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple, upsampling_stages
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count, scale_of, stage_product
-from finevox.networks.reach import staged_reach
+from finevox.networks.layout import Settings, State, count, staged
+from finevox.networks.reach import upsampling_reach
 
 
 class ResidualBlock(nn.Module):
@@ -38,8 +39,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inner = self.prelu(self.bn1(self.conv1(x)))
-        out: torch.Tensor = x + self.bn2(self.conv2(inner))
-        return out
+        return cast("torch.Tensor", x + self.bn2(self.conv2(inner)))
 
 
 class UpsampleBlock(nn.Module):
@@ -52,15 +52,19 @@ class UpsampleBlock(nn.Module):
         self.prelu = nn.PReLU()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.prelu(self.pixel_shuffle(self.conv(x)))
-        return out
+        return cast("torch.Tensor", self.prelu(self.pixel_shuffle(self.conv(x))))
 
 
 class SRGAN(Network):
-    """The generator of leftthomas/SRGAN; ``blocks`` residual blocks of width ``features``.
+    """The generator of leftthomas/SRGAN.
 
     Its keys number the parts: ``block1`` is the first convolution, the residual blocks follow,
     then the trunk's last convolution and the up-sampling (``block7`` and ``block8`` by default).
+
+    Parameters
+    ----------
+    features, blocks
+        Width, and residual blocks of the trunk.
     """
 
     def __init__(
@@ -72,9 +76,9 @@ class SRGAN(Network):
         blocks: int = 5,
     ) -> None:
         super().__init__()
-        stages = upsampling_stages(scale_tuple(scale, spatial_dims))
+        factors = scale_tuple(scale, spatial_dims)
         # First 9-wide convolution, trunk and its last one; the last 9-wide one sees 4.
-        self.halo = 4 + 2 * blocks + 1 + staged_reach(scale, spatial_dims, 4)
+        self.halo = 4 + 2 * blocks + 1 + upsampling_reach(factors, after=4)
         self.block1 = nn.Sequential(conv(spatial_dims, in_channels, features, 9), nn.PReLU())
         self._trunk = [f"block{2 + n}" for n in range(blocks)]
         for name in self._trunk:
@@ -86,7 +90,7 @@ class SRGAN(Network):
         self.add_module(self._trunk[-1], last)
         self._tail = f"block{3 + blocks}"
         tail = nn.Sequential(
-            *(UpsampleBlock(spatial_dims, features, stage) for stage in stages),
+            *(UpsampleBlock(spatial_dims, features, stage) for stage in upsampling_stages(factors)),
             conv(spatial_dims, features, in_channels, 9),
         )
         self.add_module(self._tail, tail)
@@ -104,14 +108,6 @@ def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict."""
     if not {"block1.0.weight", "block2.conv1.weight", "block2.bn1.weight"} <= set(state):
         return None
-    first = state["block1.0.weight"]
-    dims, (features, channels) = first.dim() - 2, first.shape[:2]
     blocks = count(state, r"block(\d+)\.conv1\.")
-    product = stage_product(state, rf"block{blocks + 3}\.\d+\.conv\.weight", features)
-    return {
-        "spatial_dims": dims,
-        "scale": scale_of(product, dims, told),
-        "in_channels": channels,
-        "features": features,
-        "blocks": blocks,
-    }
+    stages = rf"block{blocks + 3}\.\d+\.conv\.weight"
+    return {**staged(state["block1.0.weight"], state, stages, told), "blocks": blocks}

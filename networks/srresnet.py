@@ -11,15 +11,23 @@ Input ``(B, C, *spatial)`` at low resolution, output ``(B, C, *(scale * spatial)
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from monai.networks.layers.factories import Norm
 from torch import nn
 
-from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple, upsampling_stages
+from finevox.networks.blocks import (
+    PixelShuffle,
+    Scale,
+    conv,
+    he_start,
+    scale_tuple,
+    upsampling_stages,
+)
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count, renamed, scale_of, stage_product
-from finevox.networks.reach import staged_reach
+from finevox.networks.layout import Settings, State, count, renamed, staged
+from finevox.networks.reach import upsampling_reach
 
 
 class ResidualBlock(nn.Module):
@@ -37,8 +45,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = x + self.rcb(x)
-        return out
+        return cast("torch.Tensor", x + self.rcb(x))
 
 
 class UpsampleBlock(nn.Module):
@@ -53,8 +60,7 @@ class UpsampleBlock(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.upsample_block(x)
-        return out
+        return cast("torch.Tensor", self.upsample_block(x))
 
 
 class SRResNet(Network):
@@ -83,10 +89,10 @@ class SRResNet(Network):
         clamp: bool = False,
     ) -> None:
         super().__init__()
-        stages = upsampling_stages(scale_tuple(scale, spatial_dims))
+        factors = scale_tuple(scale, spatial_dims)
         self.clamp = clamp
         # First 9-wide convolution, trunk and its last one; the last 9-wide one sees 4.
-        self.halo = 4 + 2 * blocks + 1 + staged_reach(scale, spatial_dims, 4)
+        self.halo = 4 + 2 * blocks + 1 + upsampling_reach(factors, after=4)
         self.conv1 = nn.Sequential(conv(spatial_dims, in_channels, features, 9), nn.PReLU())
         self.trunk = nn.Sequential(
             *(ResidualBlock(spatial_dims, features, bias=trunk_bias) for _ in range(blocks))
@@ -96,14 +102,10 @@ class SRResNet(Network):
             Norm["batch", spatial_dims](features),
         )
         self.upsampling = nn.Sequential(
-            *(UpsampleBlock(spatial_dims, features, stage) for stage in stages)
+            *(UpsampleBlock(spatial_dims, features, stage) for stage in upsampling_stages(factors))
         )
         self.conv3 = conv(spatial_dims, features, in_channels, 9)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Conv3d):
-                nn.init.kaiming_normal_(layer.weight)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        he_start(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shallow = self.conv1(x)
@@ -119,20 +121,12 @@ def translated(state: State) -> State:
 
 def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict; whether it clamped is not to be seen."""
-    if not {"conv1.0.weight", "trunk.0.rcb.0.weight", "conv2.1.weight", "conv3.weight"} <= set(
-        state
-    ):
+    needed = {"conv1.0.weight", "trunk.0.rcb.0.weight", "conv2.1.weight", "conv3.weight"}
+    if not needed <= set(state):
         return None
-    first = state["conv1.0.weight"]
-    dims, (features, channels) = first.dim() - 2, first.shape[:2]
-    product = stage_product(state, r"upsampling\.\d+\.upsample_block\.0\.weight", features)
-    settings: Settings = {
-        "spatial_dims": dims,
-        "scale": scale_of(product, dims, told),
-        "in_channels": channels,
-        "features": features,
-        "blocks": count(state, r"trunk\.(\d+)\."),
-    }
+    stages = r"upsampling\.\d+\.upsample_block\.0\.weight"
+    settings = staged(state["conv1.0.weight"], state, stages, told)
+    settings["blocks"] = count(state, r"trunk\.(\d+)\.")
     if "trunk.0.rcb.0.bias" in state:
         settings["trunk_bias"] = True
     return settings

@@ -32,8 +32,8 @@ from torch import nn
 
 from finevox.networks.blocks import DIV2K_MEAN, PixelShuffle, Scale, conv, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.cells import Cells, cells_reach
-from finevox.networks.layout import Settings, State, count, scale_of
+from finevox.networks.layout import Settings, State, count, first_layer, scale_of
+from finevox.networks.reach import Cells, cells_reach
 
 # The windows divide this, which the pipeline cuts tiles by.
 TILE_MULTIPLE = 8
@@ -126,6 +126,11 @@ class SwinIR(Network):
     drop_path
         Chance that the last layer's branches are left out in training, for every image of a
         batch; it grows from none at the first layer.
+
+    Raises
+    ------
+    ValueError
+        If depths, heads, features and window do not fit each other.
     """
 
     mean: torch.Tensor
@@ -264,22 +269,22 @@ def translated(state: State) -> dict[str, torch.Tensor]:
 def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict; the chance to drop a path does not show."""
     block = "layers.{}.residual_group.blocks.0"
-    first = state.get("conv_first.weight")
-    if first is None or f"{block.format(0)}.attn.qkv.weight" not in state:
+    if not {"conv_first.weight", f"{block.format(0)}.attn.qkv.weight"} <= set(state):
         return None
-    dims, (features, channels) = first.dim() - 2, first.shape[:2]
+    settings = first_layer(state["conv_first.weight"])
+    dims = settings["spatial_dims"]
     blocks = range(count(state, r"layers\.(\d+)\."))
     tables: list[Any] = [
         state[f"{block.format(n)}.attn.relative_position_bias_table"] for n in blocks
     ]
     return {
-        "spatial_dims": dims,
-        "scale": scale_of(state["upsample.0.weight"].shape[0] // channels, dims, told),
-        "in_channels": channels,
-        "features": features,
+        **settings,
+        "scale": scale_of(
+            state["upsample.0.weight"].shape[0] // settings["in_channels"], dims, told
+        ),
         "depths": [count(state, rf"layers\.{n}\.residual_group\.blocks\.(\d+)\.") for n in blocks],
         "heads": [table.shape[1] for table in tables],
         # Two samples of a window are up to its width less one apart, either way.
         "window": (round(tables[0].shape[0] ** (1 / dims)) + 1) // 2,
-        "mlp_ratio": state[f"{block.format(0)}.mlp.fc1.weight"].shape[0] / features,
+        "mlp_ratio": state[f"{block.format(0)}.mlp.fc1.weight"].shape[0] / settings["features"],
     }

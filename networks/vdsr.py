@@ -11,17 +11,22 @@ weights serves every scale that it was trained for.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import cast
 
 import torch
 from torch import nn
 
-from finevox.networks.blocks import DIV2K_MEAN, Scale, conv, scale_tuple
-from finevox.networks.blocks import mean_shift as shift
+from finevox.networks.blocks import (
+    DIV2K_MEAN,
+    Scale,
+    conv,
+    he_start,
+    mean_shifts,
+    scale_tuple,
+)
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count
+from finevox.networks.layout import Settings, State, count, first_layer
 
 
 class ConvReLU(nn.Module):
@@ -39,8 +44,19 @@ class VDSR(Network):
     """VDSR of the paper: 64 features, 18 trunk layers between first and last.
 
     ``scale`` is the factor by which the input was interpolated; the layers do not depend on it.
-    ``mean_shift`` takes the mean colour off an RGB image of intensities 0 to 1 and gives it back
-    at the end, as EDSR-PyTorch does.
+
+    Parameters
+    ----------
+    features, trunk_layers
+        Width, and convolutions between the first and the last.
+    mean_shift
+        Take the mean colour off an RGB image of intensities 0 to 1 and give it back at the end,
+        as EDSR-PyTorch does.
+
+    Raises
+    ------
+    ValueError
+        If the mean shift is asked for an image that is not RGB.
     """
 
     def __init__(
@@ -54,18 +70,14 @@ class VDSR(Network):
     ) -> None:
         super().__init__()
         scale_tuple(scale, spatial_dims)
-        if mean_shift and in_channels != 3:
-            raise ValueError(f"the mean shift is for 3 channels, got {in_channels}")
         self.halo = trunk_layers + 2
         self.residual_layer = nn.Sequential(
             *(ConvReLU(spatial_dims, features) for _ in range(trunk_layers))
         )
         self.input = conv(spatial_dims, in_channels, features, bias=False)
         self.output = conv(spatial_dims, features, in_channels, bias=False)
-        for weight in self.parameters():
-            nn.init.normal_(weight, std=math.sqrt(2 * weight.shape[1] / weight.numel()))
-        self.sub_mean = shift(spatial_dims, -1, 1) if mean_shift else nn.Identity()
-        self.add_mean = shift(spatial_dims, 1, 1) if mean_shift else nn.Identity()
+        he_start(self, mode="fan_out")
+        self.sub_mean, self.add_mean = mean_shifts(spatial_dims, in_channels, 1, wanted=mean_shift)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.sub_mean(x)
@@ -100,13 +112,8 @@ def layout(state: State, told: Settings) -> Settings | None:
     """Settings of a published state dict."""
     if not {"input.weight", "output.weight", "residual_layer.0.conv.weight"} <= set(state):
         return None
-    first = state["input.weight"]
-    settings: Settings = {
-        "spatial_dims": first.dim() - 2,
-        "in_channels": first.shape[1],
-        "features": first.shape[0],
-        "trunk_layers": count(state, r"residual_layer\.(\d+)\."),
-    }
+    settings = first_layer(state["input.weight"])
+    settings["trunk_layers"] = count(state, r"residual_layer\.(\d+)\.")
     if "sub_mean.weight" in state:
         settings["mean_shift"] = True
     return settings

@@ -30,9 +30,10 @@ import torch
 from torch import nn
 
 from finevox.networks.attention import GlobalAverage
-from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple, upsampling_reach
+from finevox.networks.blocks import Scale, Upsampler, conv, scale_tuple
 from finevox.networks.build import Network
-from finevox.networks.layout import Settings, State, count, scale_of, stage_product
+from finevox.networks.layout import Settings, State, count, first_layer, scale_of, stage_product
+from finevox.networks.reach import upsampling_reach
 
 
 class NCAB(nn.Module):
@@ -150,18 +151,16 @@ def layout(state: State, told: Settings) -> Settings | None:
     needed = {"sfe.0.weight", "grc.weight", "blocks.0.lambda_1", "blocks.0.s2.weight"}
     if not needed <= set(state):
         return None
-    first = state["sfe.0.weight"]
-    dims, (features, channels) = first.dim() - 2, first.shape[:2]
-    blocks = count(state, r"blocks\.(\d+)\.")
+    settings = first_layer(state["sfe.0.weight"])
+    features = settings["features"]
     widened = "reconstruct.0.weight" in state
-    upsampler = rf"reconstruct\.{int(widened)}\.\d+\.weight"
     width = state["reconstruct.0.weight"].shape[0] if widened else features
+    product = stage_product(state, rf"reconstruct\.{int(widened)}\.\d+\.weight", width)
+    blocks = count(state, r"blocks\.(\d+)\.")
     return {
-        "spatial_dims": dims,
-        "scale": scale_of(stage_product(state, upsampler, width), dims, told),
-        "in_channels": channels,
+        **settings,
+        "scale": scale_of(product, settings["spatial_dims"], told),
         "blocks": blocks,
-        "features": features,
         "out_width": state["blocks.0.s2.weight"].shape[0] // features,
         "recon_width": width if widened else None,
         "include_x0": state["grc.weight"].shape[1] == (blocks + 1) * features,

@@ -84,24 +84,18 @@ def _load(path: Path, name: str | None, scale: int | Sequence[int]) -> Network:
     """The network in a file, for one channel.
 
     The keys of most networks show their scale, and another one than is asked for is an error.
-    Factors that differ between axes do not show, nor does the scale of a transposed convolution:
-    what does not fit as it is read is read once more as what is asked for.
+    Factors that differ between axes do not show, nor does the scale of a transposed convolution,
+    so the file is told what is asked for. What does not fit is read as it is, if it can be, to
+    say what it holds.
     """
-    as_read: Network | None = None
-    problem: CheckpointError | None = None
-    try:
-        as_read = load(path, name, in_channels=1)
-    except CheckpointError as error:
-        problem = error
-    if as_read is not None and (as_read.record or as_read.holds(scale)):
-        return as_read
     try:
         asked = scale if isinstance(scale, int) else list(scale)
         return load(path, name, in_channels=1, scale=asked)
-    except CheckpointError:
-        if as_read is None:
-            raise problem from None  # type: ignore[misc]
-        return as_read
+    except CheckpointError as problem:
+        try:
+            return load(path, name, in_channels=1)
+        except CheckpointError:
+            raise problem from None
 
 
 def _check_fits(network: Network, settings: UpscaleSettings, spatial_dims: int) -> None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, cast
 
@@ -37,6 +37,8 @@ from finevox.transforms.spline import spline_resize
 
 SEARCH_RADIUS = 3
 PATCH_RADIUS = 1
+# How far the patch of a neighbour reaches beyond the image.
+MARGIN = SEARCH_RADIUS + PATCH_RADIUS
 # Intensities run over this range, for which the next three numbers were chosen.
 RANGE = 256.0
 # A sample of lower strength keeps its value.
@@ -53,6 +55,7 @@ LEAST_EXPONENT = -60.0
 PIECE = 2**15
 
 Window = tuple[slice, ...]
+Places = npt.NDArray[np.intp]
 
 
 def nlm_resize(
@@ -76,25 +79,29 @@ def nlm_resize(
         If a new length is no multiple of the old one.
     """
     image = in_float(array)
-    axes = [axis % image.ndim for axis in new_length]
-    factors = []
-    for axis, n in zip(axes, new_length.values(), strict=True):
-        factor, rest = divmod(n, image.shape[axis])
-        if rest or factor < 1:
+    length = {axis % image.ndim: n for axis, n in new_length.items()}
+    factors = {}
+    for axis, n in length.items():
+        factors[axis], rest = divmod(n, image.shape[axis])
+        if rest or factors[axis] < 1:
             raise InputError(
                 f"axis {axis}: {n} samples are no multiple of {image.shape[axis]}; non-local "
                 f"upsampling takes whole factors"
             )
-        factors.append(factor)
-    if set(factors) <= {1}:
+    if set(factors.values()) <= {1}:
         return np.ascontiguousarray(image)
+    # The longest axis lies side by side in memory, the next one is shared out among threads.
+    longest, *axes = sorted(length, key=lambda axis: -length[axis])
+    axes.append(longest)
     last = range(-len(axes), 0)
     stack = np.moveaxis(image, axes, last)
-    large = np.empty([*stack.shape[: -len(axes)], *new_length.values()], dtype=image.dtype)
+    sides = [length[axis] for axis in axes]
+    large = np.empty([*stack.shape[: -len(axes)], *sides], dtype=image.dtype)
+    along = [factors[axis] for axis in axes]
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         for index in np.ndindex(large.shape[: -len(axes)]):
-            large[index] = _enlarged(stack[index], factors, iterations, pool)
+            large[index] = _enlarged(stack[index], along, iterations, pool)
     return np.ascontiguousarray(np.moveaxis(large, last, axes))
 
 
@@ -173,84 +180,98 @@ def nlm_pass(image: RealArray, strength: RealArray, pool: Executor | None = None
     # A piece adds to the search radius behind its end, so that every other one is independent.
     for turn in (pieces[::2], pieces[1::2]):
         list((pool.map if pool else map)(work.add_piece, turn))
-    work.total /= work.weight
-    return work.total
+    return work.result()
 
 
 class _Pass:
-    """What the pieces of one pass read, and the sums that they add to."""
+    """What the pieces of one pass read, and the sums that they add to.
+
+    All arrays have a margin and lie row by row, so that the two samples of a pair are a fixed
+    number of samples apart in memory wherever they are. Nothing is similar to a margin.
+    """
 
     def __init__(self, image: RealArray, strength: RealArray) -> None:
-        self.image = image
-        self.padded = np.pad(image, PATCH_RADIUS, "symmetric")
-        self.mean = ndimage.uniform_filter(image, 3)
+        self.inner = tuple(slice(MARGIN, MARGIN + n) for n in image.shape)
+        self.image = np.pad(np.ascontiguousarray(image), MARGIN, "symmetric")
+        self.mean = _with_margin(ndimage.uniform_filter(image, 3), np.inf)
         count = (2 * PATCH_RADIUS + 1) ** image.ndim
         # exp(1 - sum * decay) is the weight of a sum of squares, and what is not similar in the
         # mean has none; a negative reach leaves nothing similar.
-        self.decay = 1 / (2 * count * np.square(np.maximum(strength, LEAST_STRENGTH)))
-        self.reach = np.where(strength < LEAST_STRENGTH, -1, MEAN_DIFFERENCE * strength)
-        self.decay = self.decay.astype(image.dtype)
-        self.reach = self.reach.astype(image.dtype)
-        self.total = image.copy()
-        self.weight = np.ones_like(image)
+        decay = 1 / (2 * count * np.square(np.maximum(strength, LEAST_STRENGTH)))
+        reach = np.where(strength < LEAST_STRENGTH, -1, MEAN_DIFFERENCE * strength)
+        self.decay = _with_margin(decay.astype(image.dtype), 0)
+        self.reach = _with_margin(reach.astype(image.dtype), -1)
+        self.total = self.image.flatten()
+        self.weight = np.ones_like(self.total)
+
+    def result(self) -> RealArray:
+        """The weighted means, once all pieces are added."""
+        self.total /= self.weight
+        return np.ascontiguousarray(self.total.reshape(self.image.shape)[self.inner])
 
     def pieces(self) -> list[slice]:
         """Ranges of the first axis, each for one thread."""
-        return _ranges(self.image.shape[0], PIECE // math.prod(self.image.shape[1:]))
+        first, *rest = self.inner
+        return _ranges(first, PIECE // _size(rest))
 
     def add_piece(self, piece: slice) -> None:
         """Pairs of which the first sample is in a piece, in parts that fit into a cache."""
-        shape = self.image.shape
-        rest = tuple(slice(0, n) for n in shape[2:])
-        line = (piece.stop - piece.start) * math.prod(shape[2:])
-        second = [(part,) for part in _ranges(shape[1], PIECE // line)] if shape[1:] else [()]
-        for part in second:
+        rest = self.inner[2:]
+        line = _size((piece, *rest))
+        # An image of one axis has no second one to cut.
+        second = [_ranges(side, PIECE // line) for side in self.inner[1:2]]
+        for part in itertools.product(*second):
             block = (piece, *part, *rest)
-            around = tuple(
-                slice(max(side.start - SEARCH_RADIUS, 0), side.stop + SEARCH_RADIUS)
-                for side in block
-            )
             # Air: nothing there changes.
-            if (self.reach[around] < 0).all():
+            if (self.reach[_wider(block, SEARCH_RADIUS)] < 0).all():
                 continue
-            for offset in offsets(len(shape)):
-                self._add_pairs(*self._windows(block, offset))
+            index = np.ix_(*(range(side.start, side.stop) for side in block))
+            places = np.ravel_multi_index(index, self.image.shape).ravel()
+            for offset in offsets(len(block)):
+                self._add_pairs(block, offset, places)
 
-    def _windows(self, block: Window, offset: Sequence[int]) -> tuple[Window, Window]:
-        """Where the two samples of the pairs at an offset are, the first of them in a block."""
-        one = tuple(
-            slice(max(side.start, -step), max(min(side.stop, n - step), side.start, -step))
-            for side, n, step in zip(block, self.image.shape, offset, strict=True)
-        )
+    def _add_pairs(self, block: Window, offset: Sequence[int], places: Places) -> None:
+        """Pairs at an offset, the first of them at ``places`` in memory, which are the block."""
         other = tuple(
             slice(side.start + step, side.stop + step)
-            for side, step in zip(one, offset, strict=True)
+            for side, step in zip(block, offset, strict=True)
         )
-        return one, other
-
-    def _add_pairs(self, one: Window, other: Window) -> None:
-        apart = np.abs(self.mean[one] - self.mean[other])
-        similar = [apart <= self.reach[one], apart <= self.reach[other]]
-        if not any(near.any() for near in similar):
+        apart = np.abs(self.mean[block] - self.mean[other])
+        similar = [np.flatnonzero(apart <= self.reach[side]) for side in (block, other)]
+        if not any(map(len, similar)):
             return
-        squares = self.padded[_wider(one)] - self.padded[_wider(other)]
+        squares = self.image[_wider(block, PATCH_RADIUS)] - self.image[_wider(other, PATCH_RADIUS)]
         squares *= squares
         squares = _box_sum(squares)
-        for near, here, there in zip(similar, (one, other), (other, one), strict=True):
-            weight = squares * self.decay[here]
-            np.subtract(1, weight, out=weight)
+        shift = np.dot(offset, self.image.strides) // self.image.itemsize
+        # Few pairs are similar: the rest is left out before the dear part.
+        for chosen, to_here, to_there in zip(similar, (0, shift), (shift, 0), strict=True):
+            place = places.take(chosen)
+            here = place + to_here
+            weight = 1 - squares.take(chosen) * self.decay.take(here)
             np.clip(weight, LEAST_EXPONENT, 0, out=weight)
             np.exp(weight, out=weight)
-            weight *= near
             self.weight[here] += weight
-            weight *= self.image[there]
+            weight *= self.image.take(place + to_there)
             self.total[here] += weight
 
 
-def _ranges(n: int, thickness: int) -> list[slice]:
+def _with_margin(array: RealArray, value: float) -> RealArray:
+    """An array with a value all around it."""
+    return np.pad(np.ascontiguousarray(array), MARGIN, constant_values=value)
+
+
+def _size(window: Iterable[slice]) -> int:
+    """Samples in a window."""
+    return math.prod(side.stop - side.start for side in window)
+
+
+def _ranges(side: slice, thickness: int) -> list[slice]:
     """Ranges of an axis, thick enough that what surrounds them does not dominate the work."""
     step = max(thickness, 2 * (SEARCH_RADIUS + PATCH_RADIUS))
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    return [
+        slice(start, min(start + step, side.stop)) for start in range(side.start, side.stop, step)
+    ]
 
 
 def offsets(ndim: int) -> Iterator[tuple[int, ...]]:
@@ -259,18 +280,20 @@ def offsets(ndim: int) -> Iterator[tuple[int, ...]]:
     return (offset for offset in itertools.product(window, repeat=ndim) if offset > (0,) * ndim)
 
 
-def _wider(window: Window) -> Window:
-    """A window of the image and the patches around it, in the padded image."""
-    return tuple(slice(part.start, part.stop + 2 * PATCH_RADIUS) for part in window)
+def _wider(window: Window, radius: int) -> Window:
+    """A window and what surrounds it."""
+    return tuple(slice(side.start - radius, side.stop + radius) for side in window)
 
 
 def _box_sum(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Sums over the patches that fit into an array."""
     for axis in range(array.ndim):
-        lines = np.moveaxis(array, axis, 0)
-        width = len(lines) - 2 * PATCH_RADIUS
-        total = lines[:width].copy()
-        for shift in range(1, 2 * PATCH_RADIUS + 1):
-            total += lines[shift : shift + width]
-        array = np.moveaxis(total, 0, axis)
+        before = (slice(None),) * axis
+        width = array.shape[axis] - 2 * PATCH_RADIUS
+        first, second, *more = (
+            array[(*before, slice(shift, shift + width))] for shift in range(2 * PATCH_RADIUS + 1)
+        )
+        array = first + second
+        for lines in more:
+            array += lines
     return array

@@ -2,7 +2,7 @@
 
 from finevox.networks.spec import ArchSpec
 
-ROWS: tuple[ArchSpec, ...] = (
+ROWS = (
     ArchSpec(
         name="aplus",
         target="finevox.networks.aplus:APlus",

@@ -1,14 +1,14 @@
 """Discriminators: they judge images and enlarge none."""
 
 from finevox.networks.spec import ArchSpec
-from finevox.networks.table.adversarial import SRGAN_DOI, SRGAN_PAPER
+from finevox.networks.table.adversarial import SPSR, SRRESNET
 
-ROWS: tuple[ArchSpec, ...] = (
+ROWS = (
     ArchSpec(
         name="srgan-discriminator",
         target="finevox.networks.discriminators:SRGANDiscriminator",
-        paper=SRGAN_PAPER,
-        doi=SRGAN_DOI,
+        paper=SRRESNET.paper,
+        doi=SRRESNET.doi,
         year=2017,
         kind="discriminator",
         takes="low",
@@ -26,8 +26,8 @@ ROWS: tuple[ArchSpec, ...] = (
     ArchSpec(
         name="srgan-vgg-discriminator",
         target="finevox.networks.discriminators:SRGANVGGDiscriminator",
-        paper=SRGAN_PAPER,
-        doi=SRGAN_DOI,
+        paper=SRRESNET.paper,
+        doi=SRRESNET.doi,
         year=2017,
         kind="discriminator",
         takes="low",
@@ -43,8 +43,8 @@ ROWS: tuple[ArchSpec, ...] = (
     ArchSpec(
         name="spsr-discriminator",
         target="finevox.networks.discriminators:SPSRDiscriminator",
-        paper="Ma et al., Structure-Preserving Super Resolution with Gradient Guidance",
-        doi="10.1109/CVPR42600.2020.00779",
+        paper=SPSR.paper,
+        doi=SPSR.doi,
         year=2020,
         kind="discriminator",
         takes="low",

@@ -1,38 +1,32 @@
 """LESRCNN and its descendants."""
 
+from dataclasses import replace
+
 from finevox.networks.spec import ArchSpec
 
-ROWS: tuple[ArchSpec, ...] = (
-    ArchSpec(
-        name="lesrcnn",
-        target="finevox.networks.lesrcnn:LESRCNN",
-        paper="Tian et al., Lightweight Image Super-Resolution with Enhanced CNN",
-        doi="10.1016/j.knosys.2020.106235",
-        year=2020,
-        kind="convolutional",
-        takes="low",
-        scales=(2, 3, 4),
-        receptive_field=27,
-        parameters=624_000,
-        mult_adds=17_500_262_400,
-        source="hellloxiaotian/LESRCNN",
-        licence="none stated",
-    ),
-    ArchSpec(
+LESRCNN = ArchSpec(
+    name="lesrcnn",
+    target="finevox.networks.lesrcnn:LESRCNN",
+    paper="Tian et al., Lightweight Image Super-Resolution with Enhanced CNN",
+    doi="10.1016/j.knosys.2020.106235",
+    year=2020,
+    kind="convolutional",
+    takes="low",
+    scales=(2, 3, 4),
+    receptive_field=27,
+    parameters=624_000,
+    mult_adds=17_500_262_400,
+    source="hellloxiaotian/LESRCNN",
+    licence="none stated",
+)
+
+ROWS = (
+    LESRCNN,
+    replace(
+        LESRCNN,
         name="lesrcnn-multi",
-        target="finevox.networks.lesrcnn:LESRCNN",
-        paper="Tian et al., Lightweight Image Super-Resolution with Enhanced CNN",
-        doi="10.1016/j.knosys.2020.106235",
-        year=2020,
-        kind="convolutional",
-        takes="low",
-        scales=(2, 3, 4),
-        receptive_field=27,
         parameters=1_251_776,
-        mult_adds=17_500_262_400,
         settings={"scales": [2, 3, 4]},
-        source="hellloxiaotian/LESRCNN",
-        licence="none stated",
     ),
     ArchSpec(
         name="enhanced-lesrcnn",

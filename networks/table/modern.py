@@ -52,7 +52,8 @@ ROWS = (
         parameters=75_025,
         mult_adds=4_279_910_400,
         interpretation="The public ports differ in biases; those, and the dropout, are of "
-        "Encore63/DCSRN-pytorch. Published in 3-D, with 223,633 parameters; the 2-D form is ours.",
+        "Encore63/DCSRN-pytorch. Published in 3-D, where ours has the 223,633 parameters of that "
+        "code; the 2-D form is ours.",
         source="Encore63/DCSRN-pytorch",
         licence="MIT",
     ),

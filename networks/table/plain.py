@@ -1,38 +1,37 @@
 """Plain chains of convolutions."""
 
+from dataclasses import replace
+
 from finevox.networks.spec import ArchSpec
 
+SRCNN = ArchSpec(
+    name="srcnn",
+    target="finevox.networks.srcnn:SRCNN",
+    paper="Dong et al., Image Super-Resolution Using Deep Convolutional Networks",
+    doi="10.1109/TPAMI.2015.2439281",
+    year=2016,
+    kind="convolutional",
+    takes="interpolated",
+    scales=(2, 3, 4),
+    receptive_field=17,
+    parameters=57_281,
+    mult_adds=3_293_798_400,
+    source="yjn870/SRCNN-pytorch",
+    licence="none stated",
+)
+
 ROWS = (
-    ArchSpec(
-        name="srcnn",
-        target="finevox.networks.srcnn:SRCNN",
-        paper="Dong et al., Image Super-Resolution Using Deep Convolutional Networks",
-        doi="10.1109/TPAMI.2015.2439281",
-        year=2016,
-        kind="convolutional",
-        takes="interpolated",
-        scales=(2, 3, 4),
-        receptive_field=17,
-        parameters=57_281,
-        mult_adds=3_293_798_400,
-        source="yjn870/SRCNN-pytorch",
-        licence="none stated",
-    ),
-    ArchSpec(
+    SRCNN,
+    replace(
+        SRCNN,
         name="srcnn-915",
-        target="finevox.networks.srcnn:SRCNN",
         paper="Dong et al., Learning a Deep Convolutional Network for Image Super-Resolution",
         doi="10.1007/978-3-319-10593-2_13",
         year=2014,
-        kind="convolutional",
-        takes="interpolated",
-        scales=(2, 3, 4),
         receptive_field=13,
         parameters=8_129,
         mult_adds=462_643_200,
         settings={"kernel_sizes": [9, 1, 5]},
-        source="yjn870/SRCNN-pytorch",
-        licence="none stated",
     ),
     ArchSpec(
         name="fsrcnn",

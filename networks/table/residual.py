@@ -1,61 +1,59 @@
 """Residual and dense networks without attention."""
 
+from dataclasses import replace
+
 from finevox.networks.spec import ArchSpec
 
-EDSR_PAPER = "Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution"
-EDSR_DOI = "10.1109/CVPRW.2017.151"
-RDN_PAPER = "Zhang et al., Residual Dense Network for Image Super-Resolution"
-RDN_DOI = "10.1109/CVPR.2018.00262"
+EDSR = ArchSpec(
+    name="edsr",
+    target="finevox.networks.edsr:EDSR",
+    paper="Lim et al., Enhanced Deep Residual Networks for Single Image Super-Resolution",
+    doi="10.1109/CVPRW.2017.151",
+    year=2017,
+    kind="convolutional",
+    takes="low",
+    scales=(2, 3, 4),
+    receptive_field=73,
+    parameters=1_367_553,
+    mult_adds=19_682_611_200,
+    image_range=255.0,
+    source="sanghyun-son/EDSR-PyTorch",
+    licence="MIT",
+)
+
+RDN = ArchSpec(
+    name="rdn",
+    target="finevox.networks.rdn:RDN",
+    paper="Zhang et al., Residual Dense Network for Image Super-Resolution",
+    doi="10.1109/CVPR.2018.00262",
+    year=2018,
+    kind="convolutional",
+    takes="low",
+    scales=(2, 3, 4),
+    receptive_field=267,
+    parameters=22_121_089,
+    mult_adds=318_428_467_200,
+    source="yjn870/RDN-pytorch",
+    licence="MIT",
+)
 
 ROWS = (
-    ArchSpec(
-        name="edsr",
-        target="finevox.networks.edsr:EDSR",
-        paper=EDSR_PAPER,
-        doi=EDSR_DOI,
-        year=2017,
-        kind="convolutional",
-        takes="low",
-        scales=(2, 3, 4),
-        receptive_field=73,
-        parameters=1_367_553,
-        mult_adds=19_682_611_200,
-        image_range=255.0,
-        source="sanghyun-son/EDSR-PyTorch",
-        licence="MIT",
-    ),
-    ArchSpec(
+    EDSR,
+    replace(
+        EDSR,
         name="edsr-full",
-        target="finevox.networks.edsr:EDSR",
-        paper=EDSR_PAPER,
-        doi=EDSR_DOI,
-        year=2017,
-        kind="convolutional",
-        takes="low",
-        scales=(2, 3, 4),
         receptive_field=137,
         parameters=40_720_385,
         mult_adds=586_215_014_400,
-        image_range=255.0,
         settings={"blocks": 32, "features": 256, "residual_scale": 0.1},
-        source="sanghyun-son/EDSR-PyTorch",
-        licence="MIT",
     ),
-    ArchSpec(
+    replace(
+        EDSR,
         name="mdsr",
         target="finevox.networks.mdsr:MDSR",
-        paper=EDSR_PAPER,
-        doi=EDSR_DOI,
-        year=2017,
-        kind="convolutional",
-        takes="low",
-        scales=(2, 3, 4),
         receptive_field=89,
         parameters=3_224_897,
         mult_adds=25_580_851_200,
-        image_range=255.0,
-        source="sanghyun-son/EDSR-PyTorch",
-        licence="MIT",
     ),
     ArchSpec(
         name="mdrn",
@@ -78,35 +76,14 @@ ROWS = (
         source="sanghyun-son/EDSR-PyTorch",
         licence="MIT",
     ),
-    ArchSpec(
-        name="rdn",
-        target="finevox.networks.rdn:RDN",
-        paper=RDN_PAPER,
-        doi=RDN_DOI,
-        year=2018,
-        kind="convolutional",
-        takes="low",
-        scales=(2, 3, 4),
-        receptive_field=267,
-        parameters=22_121_089,
-        mult_adds=318_428_467_200,
-        source="yjn870/RDN-pytorch",
-        licence="MIT",
-    ),
-    ArchSpec(
+    RDN,
+    replace(
+        RDN,
         name="rdn-a",
-        target="finevox.networks.rdn:RDN",
-        paper=RDN_PAPER,
-        doi=RDN_DOI,
-        year=2018,
-        kind="convolutional",
-        takes="low",
-        scales=(2, 3, 4),
         receptive_field=251,
         parameters=5_540_065,
         mult_adds=79_710_105_600,
         settings={"blocks": 20, "layers": 6, "growth": 32, "upsampler_features": 32},
         source="sanghyun-son/EDSR-PyTorch",
-        licence="MIT",
     ),
 )

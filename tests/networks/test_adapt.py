@@ -66,6 +66,20 @@ def test_intensities_alone_are_adapted_too(tmp_path: Path) -> None:
     assert not torch.allclose(adapted(x), network(x), rtol=1e-3)
 
 
+@pytest.mark.parametrize("channels", [None, 1])
+@torch.no_grad()
+def test_published_weights_keep_their_intensities_when_saved(
+    channels: int | None, tmp_path: Path
+) -> None:
+    """Converted to a file with a record, as they are or as adapted."""
+    torch.save(colour("edsr").float().state_dict(), tmp_path / "published.pth")
+    settings = {} if channels is None else {"in_channels": channels}
+    save(load(tmp_path / "published.pth", **settings), tmp_path / "own.safetensors", FACTS)
+    grey = torch.rand(1, 1, 6, 5)
+    expected = load(tmp_path / "published.pth", in_channels=1)(grey)
+    assert torch.equal(load(tmp_path / "own.safetensors", in_channels=1)(grey), expected)
+
+
 def test_our_own_weights_are_left_as_they_are(tmp_path: Path) -> None:
     """A record without an intensity range is for 0 to 1."""
     save(build("edsr"), tmp_path / "own.safetensors", FACTS)

@@ -32,26 +32,6 @@ def drawn(network: Network, seed: int = 0) -> State:
     }
 
 
-@pytest.mark.parametrize(
-    ("channels", "scale", "parameters"),
-    [
-        (1, 2, 15_442_337),
-        (1, 3, 15_626_977),
-        (1, 4, 15_590_049),
-        (3, 2, 15_444_643),
-        (3, 3, 15_629_283),
-        (3, 4, 15_592_355),
-    ],
-)
-def test_parameters_of_rcan(channels: int, scale: int, parameters: int) -> None:
-    """Those of the public implementation; its 24 frozen numbers for colour images apart."""
-    frozen = 24 if channels == 3 else 0
-    with torch.device("meta"):
-        network = create("rcan", 2, scale, channels, mean_shift=channels == 3)
-    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == parameters
-    assert sum(v.numel() for v in network.state_dict().values()) == parameters + frozen
-
-
 def test_parameters_of_csfm() -> None:
     """By hand: blocks of 91,141, fusion nodes of 64 (m + 1) + 1 inputs, and the frame."""
     block = 2 * 36_928 + (64 * 4 + 4 + 4 * 64 + 64) + (64 * 128 + 128 + 128 + 1) + 128 * 64 + 64
@@ -129,19 +109,6 @@ def test_weights_of_basicsr_are_translated(tmp_path: Path) -> None:
     expected = basicsr_rcan(state, x, 2, 3)
     actual = network(network.image_range * x) / network.image_range
     torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
-
-
-@torch.no_grad()
-def test_mean_shift_of_rcan() -> None:
-    """Without weights a colour image comes back as the mean colour of 0 to 255."""
-    network = create("rcan", 2, 1, 3, groups=1, blocks=1, features=4, reduction=2, mean_shift=True)
-    for weight in network.parameters():
-        if weight.requires_grad:
-            weight.zero_()
-    out = network.double()(torch.rand(1, 3, 4, 3, dtype=torch.float64))
-    torch.testing.assert_close(out, (255 * MEAN).expand(1, 3, 4, 3), rtol=1e-12, atol=0)
-    with pytest.raises(InputError, match="3 channels"):
-        create("rcan", mean_shift=True)
 
 
 @torch.no_grad()
@@ -226,17 +193,6 @@ def test_gates_of_the_attention(dims: int) -> None:
     assert torch.all((spatial > 0) & (spatial < 1))
     torch.testing.assert_close(spatial, spatial[:, :1].expand_as(x), rtol=1e-12, atol=0)
     assert spatial[0, 0].unique().numel() == x[0, 0].numel()
-
-
-@pytest.mark.parametrize("name", POOLED)
-@torch.no_grad()
-def test_pooling_sees_the_whole_input(name: str) -> None:
-    """As the table says of them, so that their tiles are not exact."""
-    network = create(name, **SMALL[name]).double().eval()
-    assert network.spec.global_pooling
-    x = torch.rand(1, 1, 4, 60, dtype=torch.float64)
-    x[..., 0] = torch.nan
-    assert network(x).isnan().all()
 
 
 @pytest.mark.parametrize("name", POOLED)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,61 @@ def test_record_must_be_complete_to_be_loaded(entry: str, tmp_path: Path) -> Non
         load(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": 3},
+        {"settings": None},
+        {"settings": {"name": 2}},
+        {"architecture": None},
+        {"architecture": "no network"},
+        {"image_range": "white"},
+        {"image_range": 0},
+    ],
+)
+def test_record_of_other_types(change: dict[str, Any], tmp_path: Path) -> None:
+    """The file is named, also where the architecture is given."""
+    network, path = build("espcn"), tmp_path / "w.safetensors"
+    record = {"architecture": "espcn", "settings": network.settings, **FACTS, **change}
+    save_file(network.state_dict(), path, {"finevox": json.dumps(record)})
+    for name in (None, "espcn"):
+        with pytest.raises(CheckpointError, match=r"w\.safetensors"):
+            load(path, name)
+
+
+@pytest.mark.parametrize(("name", "own", "other"), [("fsrcnn", 2, 3), ("espcn", 2, [1, 4])])
+def test_record_knows_the_scale(name: str, own: int, other: Any, tmp_path: Path) -> None:
+    """The shapes would fit the other one, too."""
+    path = tmp_path / "w.safetensors"
+    save(build(name, 2, own), path, FACTS)
+    assert load(path, scale=own).factors == (own, own)
+    with pytest.raises(CheckpointError, match=rf"w\.safetensors.*{name} holds scale 2x2"):
+        load(path, scale=other)
+
+
+def test_one_of_several_scales(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save(build("mdsr"), path, FACTS)
+    assert load(path, scale=4).factors == (4, 4)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".SAFETENSORS", ""])
+def test_safetensors_under_any_name(suffix: str, tmp_path: Path) -> None:
+    """What a file is follows from how it begins."""
+    network, path = build("espcn"), tmp_path / f"w{suffix}"
+    save(network, path, FACTS)
+    assert load(path).record["degradation"] == "bicubic"
+    torch.save(network.state_dict(), tmp_path / "pickled.safetensors")
+    assert load(tmp_path / "pickled.safetensors").settings == network.settings
+
+
+def test_channels_that_the_weights_are_not_for(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save(build("espcn"), path, FACTS)
+    with pytest.raises(CheckpointError, match=r"w\.safetensors.* 1 channels, not 3"):
+        load(path, in_channels=3)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "3", '"espcn"', "null"])
 def test_record_that_is_no_json_object(text: str, tmp_path: Path) -> None:
     """A damaged record is a damaged file."""
@@ -161,7 +217,17 @@ def test_pickled_module_is_refused(tmp_path: Path) -> None:
     """Some repositories publish the whole module; the message says what to save instead."""
     path = tmp_path / "w.pth"
     torch.save({"epoch": 50, "model": build("vdsr")}, path)
-    with pytest.raises(CheckpointError, match="save the state dict alone"):
+    with pytest.raises(CheckpointError, match=r"vdsr\.VDSR\); save the state dict alone"):
+        load(path)
+
+
+def test_torchscript_is_refused(tmp_path: Path) -> None:
+    """PyTorch's own warning of it does not come through."""
+    path = tmp_path / "w.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(torch.nn.ReLU()).save(path)
+    with pytest.raises(CheckpointError, match="TorchScript archive"):
         load(path)
 
 

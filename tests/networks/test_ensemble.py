@@ -39,7 +39,7 @@ def image(dims: int, network: Network | None = None) -> torch.Tensor:
     step = network.spec.size_multiple if network is not None else 1
     least = network.spec.minimum_size if network is not None else 1
     # Few cells where sides come in multiples.
-    cells = (7, 4, 5) if step == least == 1 else (3, -(-least // step), 2)
+    cells = (7, 4, 3) if step == least == 1 else (3, -(-least // step), 2)
     sides = [n * step for n in cells[:dims]]
     return torch.rand(2, 1, *sides, dtype=torch.float64)
 
@@ -53,7 +53,8 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 @torch.no_grad()
 def test_turning_the_input_turns_the_output(name: str, dims: int) -> None:
     """All eight symmetries; the plain network follows none but doing nothing."""
-    scale = max(ARCHITECTURES[name].scales[:2])
+    # An odd factor in a plane; the third axis, which is not turned, needs no more than the least.
+    scale = max(ARCHITECTURES[name].scales[:2]) if dims == 2 else 2
     network = built(name, dims, scale).inference_form()
     ensemble, x = SelfEnsemble(network), image(dims, network)
     out, plain = ensemble(x), network(x)
@@ -78,7 +79,7 @@ def test_third_axis_may_have_a_factor_of_its_own() -> None:
     """Only the first two axes are turned."""
     ensemble, x = SelfEnsemble(built("espcn", 3, (2, 2, 3))), image(3)
     out = ensemble(x)
-    assert list(out.shape[2:]) == [14, 8, 15]
+    assert list(out.shape[2:]) == [14, 8, 9]
     assert all(close(ensemble(g(x)), g(out)) for g in EIGHT)
 
 

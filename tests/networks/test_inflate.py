@@ -81,6 +81,8 @@ def test_inflation_on_loading(tmp_path: Path) -> None:
     expected = load(path, in_channels=1)(x)
     out = volume(x[..., None].expand(-1, -1, -1, -1, 3))
     torch.testing.assert_close(out[..., 2], expected, rtol=1e-4, atol=1e-5)
+    again = inflated(load(path, in_channels=1))
+    assert torch.equal(again(x[..., None].expand(-1, -1, -1, -1, 3)), out)
 
 
 def test_only_kernels_change() -> None:

@@ -11,26 +11,16 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
 from torch import nn
-from written_out import convolved, parameters
+from written_out import convolved
 
 from finevox.errors import InputError
 from finevox.networks import create, load
 from finevox.networks.blocks import DIV2K_MEAN, conv
-from finevox.networks.deconvolution import deconvolution, deconvolution_reach
+from finevox.networks.deconvolution import deconvolution
+from finevox.networks.reach import deconvolution_reach
 
 FACTORS = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 2), (1, 3), (12, 1), (1, 2, 3)]
 MEAN = torch.tensor(DIV2K_MEAN, dtype=torch.float64).reshape(1, 3, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("name", "grey", "colour"),
-    [("srcnn", 57_281, 69_251), ("srcnn-915", 8_129, 20_099), ("fsrcnn", 12_809, 24_683)],
-)
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_counts_do_not_depend_on_the_scale(name: str, grey: int, colour: int, scale: int) -> None:
-    """Counted from the public code."""
-    assert parameters(name, scale) == grey
-    assert parameters(name, scale, 3) == colour
 
 
 @pytest.mark.parametrize("name", ["srcnn", "srcnn-915"])

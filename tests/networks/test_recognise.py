@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ WRAPPERS: dict[str, Callable[[State], Any]] = {
     "model": lambda state: {"model": state, "optimizer": {"lr": 0.1}},
     "parallel": lambda state: {f"module.{key}": value for key, value in state.items()},
     "wrapped parallel": lambda state: {"state_dict": WRAPPERS["parallel"](state)},
+    "compiled parallel": lambda state: {f"module._orig_mod.{k}": v for k, v in state.items()},
+    "of a larger module": lambda state: {"state_dict": {f"netG.{k}": v for k, v in state.items()}},
+    "wrapped twice": lambda state: {"model": {"params": state, "lr": 0.1}},
+    "empty average": lambda state: {"params_ema": {}, "params": state},
+    "any name": lambda state: {"netG": state, "optimizer": {"state": {0: {"step": state}}}},
+    "numbers beside": lambda state: {"epoch": 3, **state, "note": "best"},
 }
 
 
@@ -134,7 +141,9 @@ def test_wide_edsr_is_taken_as_published(tmp_path: Path, caplog: pytest.LogCaptu
         network = load(path)
     assert network.settings["residual_scale"] == 0.1
     assert "0.1" in caplog.text
+    assert len(caplog.records) == 1
     assert load(path, residual_scale=1.0).settings["residual_scale"] == 1.0
+    assert len(caplog.records) == 1
 
 
 def test_narrow_edsr_needs_no_guess(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -149,14 +158,69 @@ def test_narrow_edsr_needs_no_guess(tmp_path: Path, caplog: pytest.LogCaptureFix
 def test_keys_of_no_known_layout(tmp_path: Path) -> None:
     """The message has some of the keys, by which a person would know the network."""
     path = tmp_path / "w.pth"
-    torch.save({"conv1.weight": torch.zeros(64, 1, 9, 9), "conv1.bias": torch.zeros(64)}, path)
+    torch.save({"stem.kernel": torch.zeros(64, 1, 9, 9), "stem.offset": torch.zeros(64)}, path)
     with pytest.raises(CheckpointError) as caught:
         load(path)
     message = str(caught.value)
     assert str(path) in message
-    assert "conv1.weight" in message
-    assert "conv1.bias" in message
+    assert "stem.kernel" in message
+    assert "stem.offset" in message
     assert all(name in message for name in RECOGNISED)
+
+
+@pytest.mark.parametrize("name", ["edsr", "srresnet", "fmen", "dcsrn"])
+@torch.no_grad()
+def test_old_checkpoint_without_counters(name: str, tmp_path: Path) -> None:
+    """Batch normalisations of before PyTorch 0.4.1 do not count batches."""
+    network, path = build(name), tmp_path / "w.pth"
+    kept = {k: v for k, v in network.state_dict().items() if not k.endswith("batches_tracked")}
+    torch.save(kept, path)
+    assert_same(network, load(path, **untold(network)))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("edsr", "head.0.weight"),
+        ("edsr", "body.1.body.2.bias"),
+        ("edsr", "tail.0.0.weight"),
+        ("rcan", "tail.1.weight"),
+        ("rdn", "sfe1.weight"),
+        ("srgan", "block1.0.bias"),
+        ("vdsr", "input.weight"),
+        ("swinir-light", "conv_first.weight"),
+    ],
+)
+def test_a_missing_tensor_is_named(name: str, key: str, tmp_path: Path) -> None:
+    """Also one by which the layout is known."""
+    state, path = dict(build(name).state_dict()), tmp_path / "w.pth"
+    del state[key]
+    torch.save(state, path)
+    with pytest.raises(CheckpointError, match=rf"'{name}', but lacks? {re.escape(key)}$"):
+        load(path)
+
+
+def test_empty_tensors_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({key: value[:0] for key, value in build("edsr").state_dict().items()}, path)
+    with pytest.raises(CheckpointError, match=r"'edsr', but head\.0\.weight is empty"):
+        load(path)
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    """Quantised ones would load without a word and mean something else."""
+    path = tmp_path / "w.pth"
+    torch.save({key: value.char() for key, value in build("espcn").state_dict().items()}, path)
+    with pytest.raises(CheckpointError, match=r"'espcn', but first_part\.0\.weight has type"):
+        load(path)
+
+
+def test_two_networks_in_a_file(tmp_path: Path) -> None:
+    """Which is meant cannot be known."""
+    path = tmp_path / "w.pth"
+    torch.save({"G": build("espcn").state_dict(), "D": build("vdsr").state_dict()}, path)
+    with pytest.raises(CheckpointError, match=r"several state dicts \(G, D\)"):
+        load(path)
 
 
 def test_empty_state_dict(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
-from small import SMALL
 from torch import nn
 from written_out import convolved, image, parameters, small
 
@@ -78,17 +77,6 @@ def test_images_of_the_steps_are_not_kept(name: str, part: str) -> None:
 # MDSR and MDRN
 
 
-@pytest.mark.parametrize(
-    ("name", "grey", "colour"),
-    [("mdsr", 3_224_897, 3_227_203), ("mdrn", 7_951_681, 7_953_987)],
-)
-@pytest.mark.parametrize("scale", [2, 3, 4])
-def test_counts_of_mdsr_have_all_heads(name: str, grey: int, colour: int, scale: int) -> None:
-    """Counted from the public code; the frozen mean shift is none of them."""
-    assert parameters(name, scale) == grey
-    assert parameters(name, scale, 3) == parameters(name, scale, 3, mean_shift=True) == colour
-
-
 @BOTH_DIMS
 @torch.no_grad()
 def test_every_head_of_mdsr_is_a_network_of_one_scale(dims: int) -> None:
@@ -134,21 +122,6 @@ def test_skip_of_mdsr_starts_after_the_pre_processing() -> None:
     large = F.pixel_shuffle(convolved(features, state, "upsample.1.0"), 3)
     expected = convolved(large, state, "tail.0")
     torch.testing.assert_close(network(x), expected, rtol=1e-12, atol=1e-13)
-
-
-@torch.no_grad()
-def test_mean_shift_of_mdsr() -> None:
-    """The mean colour of intensities up to 255 is taken off and given back."""
-    network = small("mdsr", 2, in_channels=3, mean_shift=True)
-    plain = small("mdsr", 2, in_channels=3)
-    fresh = create("mdsr", in_channels=3, mean_shift=True, **SMALL["mdsr"])
-    for part in ("sub_mean", "add_mean"):
-        network.get_submodule(part).load_state_dict(fresh.get_submodule(part).state_dict())
-    shifted = network.state_dict()
-    plain.load_state_dict({k: v for k, v in shifted.items() if "mean" not in k})
-    mean = 255 * torch.tensor([0.4488, 0.4371, 0.4040], dtype=torch.float64).reshape(1, 3, 1, 1)
-    x = 255 * torch.rand(1, 3, 4, 5, dtype=torch.float64)
-    torch.testing.assert_close(network(x), plain(x - mean) + mean, rtol=1e-6, atol=1e-4)
 
 
 @pytest.mark.parametrize(

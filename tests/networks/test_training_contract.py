@@ -85,13 +85,13 @@ def test_a_step_against_the_gradient_lowers_the_loss(name: str, dims: int) -> No
     pytest.fail(f"no step along the gradient lowers the loss of {float(before)}")
 
 
-@pytest.mark.parametrize(("name", "dims"), IN_DIMS)
+@pytest.mark.parametrize(
+    ("name", "dims"), [pair for pair in IN_DIMS if ARCHITECTURES[pair[0]].autocast]
+)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @torch.no_grad()
 def test_autocast_runs_where_the_table_says_so(name: str, dims: int, dtype: torch.dtype) -> None:
     """Within what eight or eleven bits of mantissa allow."""
-    if not ARCHITECTURES[name].autocast:
-        pytest.skip("the table says that it does not")
     network = build(name, dims).inference_form()
     if name in STARTS_NEAR_ZERO:
         for parameter in network.parameters():

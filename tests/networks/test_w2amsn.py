@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
-from torch.utils.flop_counter import FlopCounterMode
 
 from finevox.errors import InputError
-from finevox.networks import create, load
+from finevox.networks import ARCHITECTURES, create, load
 from finevox.networks.recognise import recognise
 from finevox.networks.w2amsn import NCAB
 
@@ -50,14 +49,10 @@ def test_parameters_of_a_block() -> None:
     assert total == s1 + w1 + s2 + w2 + 2 * attention + fusion + 2 == 424_418
 
 
-@pytest.mark.parametrize(("name", "giga"), [("w2amsn-s", 86.68), ("w2amsn", 170.73)])
+@pytest.mark.parametrize(("name", "giga"), [("w2amsn-s", 85.33), ("w2amsn", 167.91)])
 def test_operations_are_near_the_printed_ones(name: str, giga: float) -> None:
-    """Multiply-accumulates from 120x120; the paper prints 85.33G and 167.91G."""
-    with torch.device("meta"):
-        network = create(name).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(torch.zeros(1, 1, 120, 120))
-    assert round(counter.get_total_flops() / 2e9, 2) == giga
+    """Multiply-accumulates from 120x120, 1.6 and 1.7 % more than Table II prints."""
+    assert 1.015 * giga < ARCHITECTURES[name].mult_adds / 1e9 < 1.018 * giga
 
 
 def written_out(

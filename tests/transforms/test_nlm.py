@@ -172,6 +172,10 @@ def test_the_orientation_of_the_array_does_not_matter(
 
 
 def test_memory_order_does_not_matter() -> None:
+    image, strength = noisy((9, 8, 10))
+    turned = nlm_pass(np.asfortranarray(image), np.asfortranarray(strength))
+    np.testing.assert_array_equal(turned, nlm_pass(image, strength))
+
     _, low = reduced_head((2, 2, 2))
     expected = enlarged(low, (2, 2, 2), iterations=2)
     np.testing.assert_array_equal(
