@@ -31,9 +31,10 @@ class OneChannel(Network):
         return self.network.scales
 
     def at_scale(self, scale: Scale) -> Network:
-        """Set the network inside to another scale that it holds."""
-        self.factors = self.network.at_scale(scale).factors
-        self.settings["scale"] = self.network.settings["scale"]
+        """Set the network inside to another scale that it holds; the halo follows."""
+        inside = self.network.at_scale(scale)
+        self.factors, self.halo = inside.factors, inside.halo
+        self.settings["scale"] = inside.settings["scale"]
         return self
 
     @property

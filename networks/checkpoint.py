@@ -130,10 +130,11 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         if _is_safetensors(path):
             return load_file(path), read_record(path)
-        with warnings.catch_warnings():
+        # Opened here, since PyTorch goes by the name of a file.
+        with warnings.catch_warnings(), path.open("rb") as file:
             # Of archives of TorchScript, which are refused below.
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     # Damaged pickles raise nearly every error there is.

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -149,8 +150,7 @@ def _nearest_by_keys(state: State) -> str:
     """
     nearest, most = "", 0.5
     for name, module in families():
-        with torch.device("meta"):
-            own = list(create(name).state_dict())
+        own = _usual_keys(name)
         for reading in readings(state):
             theirs = _translated(module, reading)
             kinds = {_kind(key) for key in theirs}
@@ -159,17 +159,18 @@ def _nearest_by_keys(state: State) -> str:
             if alike <= most:
                 continue
             most = alike
-            absent = [key for key in own if _kind(key) not in kinds]
-            absent += [key for key in own if key not in theirs]
-            empty = [key for key, value in theirs.items() if not value.numel()]
-            nearest = f"its keys are like those of {name!r}, but " + (
-                f"{empty[0]} is empty"
-                if empty
-                else f"lack {absent[0]}"
-                if absent
-                else "its shapes are not"
-            )
+            absent = [f"lack {key}" for key in own if _kind(key) not in kinds]
+            absent += [f"lack {key}" for key in own if key not in theirs]
+            empty = [f"{key} is empty" for key, value in theirs.items() if not value.numel()]
+            first = next(iter([*empty, *absent]), "its shapes are not")
+            nearest = f"its keys are like those of {name!r}, but {first}"
     return nearest
+
+
+@cache
+def _usual_keys(name: str) -> tuple[str, ...]:
+    with torch.device("meta"):
+        return tuple(create(name).state_dict())
 
 
 def _kind(key: str) -> str:

@@ -73,7 +73,7 @@ def test_published_weights_keep_their_intensities_when_saved(
 ) -> None:
     """Converted to a file with a record, as they are or as adapted."""
     torch.save(colour("edsr").float().state_dict(), tmp_path / "published.pth")
-    settings = {} if channels is None else {"in_channels": channels}
+    settings: dict[str, Any] = {} if channels is None else {"in_channels": channels}
     save(load(tmp_path / "published.pth", **settings), tmp_path / "own.safetensors", FACTS)
     grey = torch.rand(1, 1, 6, 5)
     expected = load(tmp_path / "published.pth", in_channels=1)(grey)
@@ -86,14 +86,16 @@ def test_our_own_weights_are_left_as_they_are(tmp_path: Path) -> None:
     assert not isinstance(load(tmp_path / "own.safetensors", in_channels=1), OneChannel)
 
 
+@pytest.mark.parametrize("name", ["mdsr", "lesrcnn-multi"])
 @torch.no_grad()
-def test_scale_and_ensemble_reach_the_network_inside() -> None:
+def test_scale_and_ensemble_reach_the_network_inside(name: str) -> None:
     """A multi-scale colour network serves its scales; its views are averaged as any other's."""
-    network = build("mdsr", 2, 2, 3).double()
+    network = build(name, 2, 2, 3).double()
     adapted, grey = one_channel(network), torch.rand(1, 1, 5, 4, dtype=torch.float64)
     assert adapted.scales == network.scales
     assert list(adapted.at_scale(3)(grey).shape[2:]) == [15, 12]
     assert adapted.settings["scale"] == 3
+    assert (adapted.factors, adapted.halo) == ((3, 3), build(name, 2, 3, 3).halo)
     ensemble = SelfEnsemble(adapted)
     turned = ensemble(torch.rot90(grey, 1, (2, 3)))
     torch.testing.assert_close(turned, torch.rot90(ensemble(grey), 1, (2, 3)))

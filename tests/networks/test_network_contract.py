@@ -66,6 +66,7 @@ def test_heads_for_factors_that_differ(name: str, dims: int) -> None:
     x = image(network, *(4, 3, 2)[:dims])
     assert list(network(x).shape[2:]) == grown(network, x)
     first = network.at_scale(2)(x)
+    assert network.halo == build(name, dims, 2).halo
     assert list(first.shape[2:]) == [2 * n for n in x.shape[2:]]
     assert network.settings["scale"] == 2
     with pytest.raises(InputError, match="holds scale"):

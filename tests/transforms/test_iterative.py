@@ -63,6 +63,20 @@ def test_the_residual_of_ibp_never_grows(
 
 
 @BOTH
+def test_no_other_step_of_ibp_leaves_less(degradation: Any) -> None:
+    # What is left is at right angles to what the step took away.
+    _, low = degraded_phantom(2, degradation)
+    back = dict(enumerate(low.shape))
+    before, after = (
+        low - RESIZE[degradation](ibp(low, {0: 60, 1: 48}, degradation, steps, tolerance=0), back)
+        for steps in (0, 1)
+    )
+    taken = before - after
+    assert np.vdot(taken, taken) > 0.1 * np.vdot(before, before)
+    assert abs(np.vdot(taken, after)) < 1e-9 * np.vdot(taken, taken)
+
+
+@BOTH
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_ibp_starts_from_the_enlargement_and_ends_consistent(degradation: Any, scale: int) -> None:
     high, low = degraded_phantom(scale, degradation)

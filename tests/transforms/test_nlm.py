@@ -202,6 +202,34 @@ def test_it_stops_by_itself() -> None:
     assert np.abs(enlarged(low, (2, 2), iterations=3) - end).max() > 1
 
 
+def test_the_strength_is_halved_where_changes_slow_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    # From half the local deviation on; after a halving, one pass may be slow.
+    seen: list[tuple[Array, Array]] = []
+
+    def watched(image: Array, strength: Array, pool: Any = None) -> Any:
+        seen.append((image.copy(), strength.copy()))
+        return nlm_pass(image, strength, pool)
+
+    monkeypatch.setattr(nlm, "nlm_pass", watched)
+    enlarged(reduced_head((2, 2))[1], (2, 2), iterations=100)
+    images, strengths = zip(*seen, strict=True)
+
+    def over_patches(function: Any, image: Array) -> Array:
+        values = [function(patch(image, index)) for index in np.ndindex(image.shape)]
+        return np.reshape(values, image.shape)
+
+    deviation = over_patches(lambda values: values.std(ddof=1), images[0])
+    np.testing.assert_allclose(strengths[0], over_patches(np.mean, deviation) / 2, atol=1e-6)
+    changes = [np.abs(after - before).mean() for before, after in itertools.pairwise(images)]
+    halved = [np.array_equal(after, before / 2) for before, after in itertools.pairwise(strengths)]
+    kept = [np.array_equal(after, before) for before, after in itertools.pairwise(strengths)]
+    assert all(one != other for one, other in zip(halved, kept, strict=True))
+    slow = [False, *(before < 1.2 * after for before, after in itertools.pairwise(changes))]
+    before_that = [False, *halved[:-1]]
+    assert halved == [now and not just for now, just in zip(slow, before_that, strict=True)]
+    assert sum(halved) > 2
+
+
 @pytest.mark.parametrize("length", [{0: 9}, {0: 2}, {0: 8, 1: 7}], ids=str)
 def test_lengths_that_are_no_multiples_are_refused(length: dict[int, int]) -> None:
     with pytest.raises(InputError, match="multiple"):

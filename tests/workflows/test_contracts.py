@@ -14,7 +14,7 @@ from images import command, nifti, read_nifti, sidecar, write_nifti
 from phantoms import AFFINES, affine_of, head_phantom, with_nonfinite
 
 import finevox
-from finevox.networks import shipped
+from finevox.networks import find_shipped
 
 AFFINE = affine_of()
 SHAPE = (20, 18, 3)
@@ -122,7 +122,7 @@ def test_the_sidecar_tells_what_was_done(tmp_path: Path, capfd: pytest.CaptureFi
     assert answer.code == 0
     record = sidecar(target)
     assert answer.document == record
-    weights = shipped()[0].path
+    weights = find_shipped("fmen", 2, 2, "bicubic")
     assert record["GeneratedBy"] == [{"Name": "finevox", "Version": version("finevox")}]
     assert record["Sources"] == [str(scan)]
     assert record["SourceSHA256"] == hashlib.sha256(scan.read_bytes()).hexdigest()

@@ -56,6 +56,18 @@ def test_every_network_by_name(name: str, axes: str, scan: Path, capfd: Capture)
     assert sidecar(out)["Weights"] == "random"
 
 
+def test_random_weights_are_the_same_every_time(scan: Path, capfd: Capture) -> None:
+    """Whatever was drawn before."""
+    values: list[Any] = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        out = scan.parent / f"{seed}.nii"
+        how = ("--network", "espcn", "--axes", "0,1", "--random-weights")
+        assert command(capfd, "upscale", scan, out, *how).code == 0
+        values.append(np.asarray(read_nifti(out).dataobj))
+    np.testing.assert_array_equal(values[0], values[1])
+
+
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n not in WITH_WEIGHTS])
 def test_without_weights_a_network_is_refused(name: str, scan: Path, capfd: Capture) -> None:
     before = contents(scan.parent)
