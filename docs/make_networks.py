@@ -55,7 +55,7 @@ def methods() -> str:
     """Everything that enlarges."""
     weights = {name: [own for own in shipped() if own.network == name] for name in ARCHITECTURES}
     headings = (
-        "name", "paper", "kind", "input", "scales", "factors", "dimensions", "parameters",
+        "name", "paper", "kind", "input", "scales", "dimensions", "parameters",
         "mult-adds", "field", "weights", "fidelity", "licence of reference",
     )  # fmt: skip
     rows = []
@@ -67,7 +67,6 @@ def methods() -> str:
                 spec.kind,
                 spec.takes,
                 " ".join(map(str, spec.scales)),
-                "any" if spec.per_axis else "one",
                 " ".join(f"{dims}-D" for dims in spec.spatial_dims),
                 number(spec.parameters),
                 giga(spec.mult_adds),

@@ -30,6 +30,10 @@ class OneChannel(Network):
         """Those of the network inside."""
         return self.network.scales
 
+    def holds(self, scale: Scale) -> bool:
+        """Whether the network inside does."""
+        return self.network.holds(scale)
+
     def at_scale(self, scale: Scale) -> Network:
         """Set the network inside to another scale that it holds; the halo follows."""
         inside = self.network.at_scale(scale)

@@ -108,11 +108,14 @@ def create(
     network_class = getattr(importlib.import_module(module), attribute)
     try:
         factors = scale_tuple(scale, spatial_dims)
-        network = network_class(spatial_dims, scale, in_channels, **{**spec.settings, **settings})
+        own = {**spec.settings, **settings}
+        # The heads of a row are those of its paper; another factor gets a network of one head.
+        heads = [scale_tuple(one, spatial_dims) for one in spec.settings.get("scales", ())]
+        if heads and "scales" not in settings and factors not in heads:
+            own["scales"] = [scale]
+        network = network_class(spatial_dims, scale, in_channels, **own)
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise InputError(f"network {name}: {error}") from error
-    if not spec.per_axis and len(set(factors)) > 1:
-        raise InputError(f"network {name}: scale {scale!r} differs between axes; give one factor")
     assert isinstance(network, Network)  # noqa: S101 - a fact about the table, not about input
     plain_scale = scale if isinstance(scale, int) else list(scale)
     network.spec = spec

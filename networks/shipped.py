@@ -11,6 +11,7 @@ from typing import Any
 from finevox.errors import CheckpointError
 from finevox.networks.architectures import architecture
 from finevox.networks.record import read_record
+from finevox.transforms.grid import scale_text
 
 Factors = int | tuple[int, ...]
 
@@ -38,8 +39,7 @@ class Shipped:
         return self.network, settings["spatial_dims"], factors, degradation
 
     def __str__(self) -> str:
-        network, dims, scale, degradation = self.request
-        return f"{network} {dims}-D x{scale} {degradation}"
+        return _words(*self.request)
 
 
 @cache
@@ -62,6 +62,12 @@ def find_shipped(name: str, spatial_dims: int, scale: Factors, degradation: str)
             return weights.path
     there = "; ".join(map(str, shipped())) or "none"
     raise CheckpointError(
-        f"no weights ship for {name} {spatial_dims}-D x{scale} {degradation}. Shipped: {there}. "
+        f"no weights ship for {_words(name, spatial_dims, scale, degradation)}. Shipped: {there}. "
         "Choose one of these, give --weights FILE, or, to test and time only, --random-weights"
     )
+
+
+def _words(name: str, spatial_dims: int, scale: Factors, degradation: str) -> str:
+    """A request as people write it, such as ``fmen 2-D x2 bicubic`` or ``rdn 3-D 1x1x3 kspace``."""
+    fold = f"x{scale}" if isinstance(scale, int) else scale_text(scale)
+    return f"{name} {spatial_dims}-D {fold} {degradation}"

@@ -48,8 +48,6 @@ class ArchSpec:
         Smallest side of an input, and what a side must be a multiple of; the pipeline pads.
     spatial_dims
         Dimensions that it exists for.
-    per_axis
-        Whether the factor may differ between axes.
     autocast
         Whether it runs under ``torch.autocast`` in bfloat16.
     image_range
@@ -79,7 +77,6 @@ class ArchSpec:
     minimum_size: int = 1
     size_multiple: int = 1
     spatial_dims: tuple[int, ...] = (2, 3)
-    per_axis: bool = True
     autocast: bool = True
     image_range: float = 1.0
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -24,6 +24,8 @@ def symmetry(quarters: int, flip: bool) -> Symmetry:
 
 
 EIGHT = [symmetry(quarters, flip) for quarters in range(4) for flip in (False, True)]
+# A turn and a flip, which make all the others.
+TWO = [symmetry(1, False), symmetry(0, True)]
 # Those that leave each axis in its place.
 FLIPS = [symmetry(quarters, flip) for quarters in (0, 2) for flip in (False, True)]
 
@@ -52,15 +54,16 @@ def close(a: torch.Tensor, b: torch.Tensor) -> bool:
 @pytest.mark.parametrize(("name", "dims"), IN_DIMS)
 @torch.no_grad()
 def test_turning_the_input_turns_the_output(name: str, dims: int) -> None:
-    """All eight symmetries; the plain network follows none but doing nothing."""
+    """All symmetries; the plain network follows none but doing nothing."""
     # An odd factor in a plane; the third axis, which is not turned, needs no more than the least.
     scale = max(ARCHITECTURES[name].scales[:2]) if dims == 2 else 2
     network = built(name, dims, scale).inference_form()
     ensemble, x = SelfEnsemble(network), image(dims, network)
     out, plain = ensemble(x), network(x)
     assert out.shape == plain.shape
-    assert all(close(ensemble(g(x)), g(out)) for g in EIGHT)
-    assert sum(close(network(g(x)), g(plain)) for g in EIGHT) == 1
+    for g in EIGHT[1:] if dims == 2 else TWO:
+        assert close(ensemble(g(x)), g(out))
+        assert not close(network(g(x)), g(plain))
 
 
 @pytest.mark.parametrize("scale", [(1, 3), (4, 2), (2, 1, 2)])

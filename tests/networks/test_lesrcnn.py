@@ -116,9 +116,11 @@ def test_heads_are_networks_of_one_scale(name: str) -> None:
 
 
 def test_scales_that_it_does_not_hold() -> None:
-    """Neither when it is built nor later."""
+    """Neither when the heads are named nor later; by the row's name it gets a head of its own."""
     with pytest.raises(InputError, match=r"lesrcnn-multi.*scales"):
-        create("lesrcnn-multi", scale=5)
+        create("lesrcnn-multi", scale=5, scales=[2, 3])
+    assert create("lesrcnn-multi", scale=5).scales == ((5, 5),)
+    assert create("lesrcnn-multi", scale=(3, 3)).scales == ((2, 2), (3, 3), (4, 4))
     with pytest.raises(InputError, match="2x2, 3x3, 4x4"):
         tiny("lesrcnn-multi").at_scale(5)
 

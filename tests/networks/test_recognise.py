@@ -62,13 +62,13 @@ def assert_same(network: Network, again: Network) -> None:
     assert torch.equal(again(x), network(x))
 
 
-@pytest.mark.parametrize("name", RECOGNISED)
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(name, scale) for name in RECOGNISED for scale in ARCHITECTURES[name].scales],
+)
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("scale", [2, 3, 4])
 def test_every_network_at_every_scale(name: str, dims: int, scale: int, tmp_path: Path) -> None:
     """No name and no setting is given but what no key can tell."""
-    if scale not in ARCHITECTURES[name].scales:
-        return
     network, path = build(name, dims, scale), tmp_path / "w.pth"
     torch.save(network.state_dict(), path)
     assert_same(network, load(path, **untold(network)))
@@ -86,7 +86,8 @@ def test_channels_are_told_from_factors(name: str, dims: int, tmp_path: Path) ->
     assert_same(network, load(path, **untold(network)))
 
 
-@pytest.mark.parametrize("name", RECOGNISED)
+# A wrapper does not know the network; among these are keys that look like a wrapper's.
+@pytest.mark.parametrize("name", ["espcn", "vdsr", "fmen", "mdsr", "spsr", "swinir-light"])
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_wrappers_of_the_usual_trainers(name: str, wrapper: str, tmp_path: Path) -> None:
     """Dictionaries around the state, and the prefix that data parallelism leaves."""
@@ -140,10 +141,12 @@ def test_wide_edsr_is_taken_as_published(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         network = load(path)
     assert network.settings["residual_scale"] == 0.1
-    assert "0.1" in caplog.text
-    assert len(caplog.records) == 1
+    warned = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warned) == 1
+    assert "0.1" in warned[0].getMessage()
+    caplog.clear()
     assert load(path, residual_scale=1.0).settings["residual_scale"] == 1.0
-    assert len(caplog.records) == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_narrow_edsr_needs_no_guess(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from finevox.errors import CheckpointError, InputError
 from finevox.networks import Shipped, create, find_shipped, load, save, shipped
+from finevox.transforms.grid import scale_text
 
 FACTS = {"convention": "fov", "data": "phantoms", "licence": "CC0-1.0"}
 
@@ -23,9 +24,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shipped.cache_clear()
 
 
-def put(folder: Path, name: str, dims: int, scale: int, degradation: str) -> Path:
+def put(folder: Path, name: str, dims: int, scale: int | tuple[int, ...], degradation: str) -> Path:
     """Random weights in the folder."""
-    path = folder / f"{name}-{dims}-{scale}-{degradation}.safetensors"
+    path = folder / f"{name}-{dims}-{scale_text(scale)}-{degradation}.safetensors"
     save(create(name, dims, scale), path, {**FACTS, "degradation": degradation})
     return path
 
@@ -63,6 +64,14 @@ def test_request_without_weights_is_answered_with_what_there_is(
     assert "espcn 2-D x2 bicubic; vdsr 2-D x4 kspace" in answer
     assert "--weights" in answer
     assert "--random-weights" in answer
+
+
+def test_factors_that_differ_are_written_as_people_do(folder: Path) -> None:
+    """In what is asked for and in what there is."""
+    put(folder, "espcn", 3, (1, 1, 3), "bicubic")
+    assert find_shipped("espcn", 3, (1, 1, 3), "bicubic").parent == folder
+    with pytest.raises(CheckpointError, match=r"for vdsr 2-D 1x3 bicubic\. .* espcn 3-D 1x1x3 bic"):
+        find_shipped("vdsr", 2, (1, 3), "bicubic")
 
 
 @pytest.mark.usefixtures("folder")

@@ -72,7 +72,7 @@ def test_a_step_against_the_gradient_lowers_the_loss(name: str, dims: int) -> No
     gradients = torch.autograd.grad(before, parameters, allow_unused=True, materialize_grads=True)
     slope = sum(float(gradient.square().sum()) for gradient in gradients)
     assert slope > 0
-    step = float(before) / slope
+    step = before.item() / slope
     start = [p.detach().clone() for p in parameters]
     for _ in range(30):
         step /= 4
@@ -82,7 +82,7 @@ def test_a_step_against_the_gradient_lowers_the_loss(name: str, dims: int) -> No
             after = loss_of(network, x, target)
         if after < before:
             return
-    pytest.fail(f"no step along the gradient lowers the loss of {float(before)}")
+    pytest.fail(f"no step along the gradient lowers the loss of {before.item()}")
 
 
 @pytest.mark.parametrize(

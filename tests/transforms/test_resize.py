@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from finevox.errors import InputError
 from finevox.transforms import Grid, bicubic_resize, degrade, enlarge, kspace_resize
+from finevox.transforms.nlm import nlm_resize
 
 GRID = Grid((9, 8, 7), AFFINES["oblique"])
 
@@ -44,6 +45,13 @@ def test_each_name_stands_for_its_operation() -> None:
     np.testing.assert_array_equal(degrade(x, GRID, "kspace", 2)[0], kspace_resize(x, half))
     np.testing.assert_array_equal(enlarge(x, GRID, "bicubic", 2)[0], bicubic_resize(x, double))
     np.testing.assert_array_equal(enlarge(x, GRID, "zerofill", 2)[0], kspace_resize(x, double))
+
+
+def test_non_local_means_searches_the_axes_that_it_does_not_enlarge() -> None:
+    x = head_phantom((9, 8, 7)).astype(np.float64)
+    whole = nlm_resize(x, {0: 18, 1: 16, 2: 7})
+    np.testing.assert_allclose(enlarge(x, GRID, "nlm", 2, (0, 1))[0], whole, rtol=0, atol=1e-9)
+    assert np.abs(whole - nlm_resize(x, {0: 18, 1: 16})).max() > 1
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 2), (0, 1, 2)], ids=str)

@@ -123,7 +123,7 @@ def test_iterative_methods_invert_the_degradation_asked_for(
     ("axes", "scale", "factors"),
     [("1,2", "1,3", (1, 1, 3)), ("2,0", "3,2", (2, 1, 3)), ("auto", "2,3", None)],
 )
-@pytest.mark.parametrize("name", ["espcn", "fsrcnn", "spline"])
+@pytest.mark.parametrize("name", ["espcn", "fsrcnn", "mdsr", "lesrcnn-multi", "spline"])
 def test_factors_go_with_their_axes(
     name: str,
     axes: str,
@@ -154,7 +154,6 @@ def test_factors_go_with_their_axes(
         (["--scale", "2,2,2,2"], "one factor, two for the plane"),
         (["--scale", "2,2.5"], "whole"),
         (["--network", "srgan-discriminator"], "enlarges none"),
-        (["--network", "lesrcnn-multi", "--scale", "5", "--random-weights"], "lesrcnn-multi"),
         (["--network", "w2ams"], "did you mean w2amsn"),
     ],
 )
