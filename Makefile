@@ -45,7 +45,7 @@ test: .venv/.installed-test
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/pytest -q -n $(TEST_JOBS) --dist loadfile $(PYTEST_FLAGS)
 
-test-all: PYTEST_FLAGS += -m "slow or not slow"
+test-all: override PYTEST_FLAGS += -m "slow or not slow"
 test-all: test
 
 docs: .venv/.installed-run
