@@ -19,9 +19,10 @@ import torch
 
 from finevox.errors import InputError
 from finevox.pipeline.read import read_volume
-from finevox.transforms.bicubic import bicubic_resize
+from finevox.transforms.enlargement import enlarge_array
 from finevox.transforms.grid import Grid, finest_axes
 from finevox.transforms.intensity import Preparation
+from finevox.transforms.resize import DEGRADE, ENLARGEMENT_OF
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,12 @@ def plane_axes(grid: Grid, *, every_plane: bool) -> list[tuple[int, int]]:
 
 
 def make_pair(
-    volume: npt.NDArray[Any], axes: tuple[int, int], scale: int, *, interpolated: bool = False
+    volume: npt.NDArray[Any],
+    axes: tuple[int, int],
+    scale: int,
+    *,
+    interpolated: bool = False,
+    degradation: str = "bicubic",
 ) -> Pair:
     """Scaled volume and its bicubic reduction, slices first: ``(S, h, w)`` and ``(S, H, W)``.
 
@@ -81,10 +87,16 @@ def make_pair(
     slices = np.moveaxis(scaled, axes, (1, 2))
     height, width = (n - n % scale for n in slices.shape[1:])
     high = np.ascontiguousarray(slices[:, :height, :width])
-    low = bicubic_resize(high, {1: height // scale, 2: width // scale})
+    return degraded(high, scale, degradation, interpolated=interpolated), high
+
+
+def degraded(high: Slices, scale: int, degradation: str, *, interpolated: bool = False) -> Slices:
+    """Slices ``(S, H, W)`` at a ``scale`` times lower resolution, or enlarged back from it."""
+    height, width = high.shape[1:]
+    low = DEGRADE[degradation](high, {1: height // scale, 2: width // scale})
     if interpolated:
-        low = bicubic_resize(low, {1: height, 2: width})
-    return low.astype(np.float32), high
+        low = enlarge_array(low, ENLARGEMENT_OF[degradation], {1: height, 2: width})
+    return low.astype(np.float32)
 
 
 def load_pairs(
@@ -95,6 +107,7 @@ def load_pairs(
     single_plane: Sequence[str] = (),
     interpolated: bool = False,
     patch: int = 1,
+    degradation: str = "bicubic",
 ) -> dict[str, list[Pair]]:
     """One or more pairs of each scan by name; names that match ``single_plane`` have one.
 
@@ -110,7 +123,8 @@ def load_pairs(
         samples, origin = read_volume(scan)
         resampled = any(fnmatch.fnmatch(scan.name, pattern) for pattern in single_plane)
         planes = plane_axes(origin.grid, every_plane=every_plane and not resampled)
-        made = (make_pair(samples[0], axes, scale, interpolated=interpolated) for axes in planes)
+        options = {"interpolated": interpolated, "degradation": degradation}
+        made = (make_pair(samples[0], axes, scale, **options) for axes in planes)
         try:
             pairs[scan.name] = [pair for pair in made if min(pair[0].shape[1:]) >= patch]
         except InputError as error:
@@ -162,6 +176,83 @@ class PatchSampler:
         small = low[s, y : y + p, x : x + p]
         large = high[s, f * y : f * (y + p), f * x : f * (x + p)]
         return turned(small, large, below(8))
+
+
+def load_volumes(
+    scans: Sequence[Path], *, single_plane: Sequence[str] = ()
+) -> list[tuple[Slices, list[tuple[int, int]]]]:
+    """Scaled volumes, each with the planes that its slices may lie in."""
+    volumes = []
+    for scan in scans:
+        samples, origin = read_volume(scan)
+        resampled = any(fnmatch.fnmatch(scan.name, pattern) for pattern in single_plane)
+        scaled, _ = Preparation.of(samples[0])
+        volumes.append((scaled, plane_axes(origin.grid, every_plane=not resampled)))
+        log.info("%s: planes over axes %s", scan.name, volumes[-1][1])
+    return volumes
+
+
+@dataclass(frozen=True)
+class DegradingSampler:
+    """Draws batches of patch pairs from volumes whose slices are degraded as they are drawn.
+
+    Every volume has the same probability. Intensities between 0 and 1 are raised to a power
+    between ``1 / contrast`` and ``contrast`` before the slice is degraded, whole. Two patches
+    come from each slice.
+    """
+
+    volumes: Sequence[tuple[Slices, list[tuple[int, int]]]]
+    scale: int
+    patch: int
+    batch: int
+    degradation: str
+    contrast: float
+    interpolated: bool = False
+
+    def draw(self, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """One batch: ``(batch, 1, patch, patch)`` and ``(batch, 1, scale * patch, ...)``."""
+        drawn: list[Pair] = []
+        while len(drawn) < self.batch:
+            drawn += self._two(generator)
+        low, high = (np.stack(side)[:, None] for side in zip(*drawn[: self.batch], strict=True))
+        return torch.from_numpy(low), torch.from_numpy(high)
+
+    def _two(self, generator: torch.Generator) -> list[Pair]:
+        def below(n: int) -> int:
+            return int(torch.randint(n, (1,), generator=generator))
+
+        def uniform() -> float:
+            return float(torch.rand(1, generator=generator))
+
+        f, p = self.scale, self.patch
+        side = f * p
+        while True:
+            volume, planes = self.volumes[below(len(self.volumes))]
+            slices = np.moveaxis(volume, planes[below(len(planes))], (1, 2))
+            high = slices[below(len(slices))]
+            if min(high.shape) < side:
+                continue
+            corners = []
+            for _ in range(ATTEMPTS):
+                y, x = (f * below((n - side) // f + 1) for n in high.shape)
+                if high[y + side // 2, x + side // 2] > FOREGROUND or uniform() < ANYWHERE / 10:
+                    corners.append((y, x))
+                if len(corners) == 2:
+                    break
+            else:
+                continue
+            break
+        high = high[: high.shape[0] // f * f, : high.shape[1] // f * f]
+        power = self.contrast ** (2 * uniform() - 1)
+        high = np.where((high > 0) & (high < 1), np.abs(high) ** np.float32(power), high)
+        low = degraded(high[None], f, self.degradation, interpolated=self.interpolated)[0]
+        shrink = 1 if self.interpolated else f
+        pairs = []
+        for y, x in corners:
+            v, u, near = y // shrink, x // shrink, side // shrink
+            small = low[v : v + near, u : u + near]
+            pairs.append(turned(small, high[y : y + side, x : x + side], below(8)))
+        return pairs
 
 
 def turned(low: Slices, high: Slices, symmetry: int) -> Pair:

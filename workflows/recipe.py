@@ -15,6 +15,7 @@ import yaml
 
 from finevox.errors import ConfigError
 from finevox.pipeline.settings import is_whole
+from finevox.transforms.resize import DEFAULT_DEGRADATION, Degradation, convention_of
 
 
 def read_recipe(config: str | Path) -> dict[str, Any]:
@@ -60,6 +61,7 @@ class Recipe:
     single_plane: tuple[str, ...] = ()
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     seed: int = 0
+    degradation: Degradation = DEFAULT_DEGRADATION
 
     def __post_init__(self) -> None:
         for name, least in self.WHOLE.items():
@@ -98,8 +100,8 @@ class Recipe:
     def record(self) -> dict[str, Any]:
         """What the weights say of how they were made."""
         return {
-            "convention": "fov",
-            "degradation": "bicubic",
+            "convention": convention_of(self.degradation),
+            "degradation": self.degradation,
             "data": self.data,
             "subjects": list(self.training),
             "licence": self.licence,
@@ -107,4 +109,4 @@ class Recipe:
 
     def weights_path(self, output: Path) -> Path:
         """Where the weights go."""
-        return output / f"{self.network}_2d_x{self.scale}_bicubic.safetensors"
+        return output / f"{self.network}_2d_x{self.scale}_{self.degradation}.safetensors"

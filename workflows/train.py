@@ -24,14 +24,21 @@ import torch
 from torch import nn
 
 from finevox.errors import CheckpointError, FinevoxError
-from finevox.networks import Network, create, save
-from finevox.pipeline.patches import Pair, PatchSampler, load_pairs, subject_scans
+from finevox.networks import Network, create, find_shipped, load, save
+from finevox.pipeline.patches import (
+    DegradingSampler,
+    Pair,
+    load_pairs,
+    load_volumes,
+    subject_scans,
+)
 from finevox.workflows import train_aplus
 from finevox.workflows.curve import append_validation
 from finevox.workflows.recipe import Recipe, read_recipe
 
 log = logging.getLogger(__name__)
 
+LOSSES: Mapping[str, Any] = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}
 CHECKPOINT = "checkpoint.pt"
 LAST_RATE = 0.005
 SAVE_EVERY = 500
@@ -42,7 +49,9 @@ REPORT_EVERY = 100
 class TrainSettings(Recipe):
     """A recipe of a network that is trained; see ``configs/train_fmen_x2.yaml`` for one.
 
-    ``average`` is the decay of the weights' exponential average.
+    ``average`` is the decay of the weights' exponential average; ``contrast`` the largest power
+    that intensities are raised to, and the reciprocal of the least; ``init`` a file of weights
+    to start from, or ``shipped NAME x2 bicubic``.
     """
 
     WHOLE: ClassVar[Mapping[str, int]] = {
@@ -53,7 +62,7 @@ class TrainSettings(Recipe):
         "warm_up": 0,
         "validate_every": 1,
     }
-    ABOVE_ZERO: ClassVar[tuple[str, ...]] = ("learning_rate", "average")
+    ABOVE_ZERO: ClassVar[tuple[str, ...]] = ("learning_rate", "average", "contrast")
 
     patch: int = 40
     batch: int = 10
@@ -62,6 +71,10 @@ class TrainSettings(Recipe):
     warm_up: int = 300
     average: float = 0.999
     validate_every: int = 1000
+    loss: str = "l1"
+    contrast: float = 1.5
+    precision: str = "float32"
+    init: str | None = None
 
 
 def run_training(config: str | Path, data: Path, output: Path) -> Path:
@@ -93,7 +106,7 @@ class Run:
 
     settings: TrainSettings
     output: Path
-    sampler: PatchSampler
+    sampler: DegradingSampler
     validation: Mapping[str, Pair]
     network: Network
     averaged: Network
@@ -108,27 +121,33 @@ class Run:
         torch.manual_seed(settings.seed)
         network = create(settings.network, 2, settings.scale, **settings.settings)
         averaged = create(settings.network, 2, settings.scale, **settings.settings)
+        if settings.init is not None:
+            network.load_state_dict(initial_state(settings.init, network), strict=False)
         averaged.load_state_dict(network.state_dict())
         interpolated = network.spec.takes == "interpolated"
-        training = load_pairs(
-            subject_scans(data, settings.training),
-            settings.scale,
-            single_plane=settings.single_plane,
-            interpolated=interpolated,
-            patch=settings.patch,
+        training = load_volumes(
+            subject_scans(data, settings.training), single_plane=settings.single_plane
         )
         validation = load_pairs(
             subject_scans(data, settings.validation),
             settings.scale,
             every_plane=False,
             interpolated=interpolated,
+            degradation=settings.degradation,
         )
-        growth = 1 if interpolated else settings.scale
         optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         run = cls(
             settings,
             output,
-            PatchSampler(list(training.values()), growth, settings.patch, settings.batch),
+            DegradingSampler(
+                training,
+                settings.scale,
+                settings.patch,
+                settings.batch,
+                settings.degradation,
+                settings.contrast,
+                interpolated=interpolated,
+            ),
             {name: planes[0] for name, planes in validation.items()},
             network,
             averaged,
@@ -167,9 +186,10 @@ class Run:
         """
         self.network.train()
         low, high = self.sampler.draw(self.generator)
-        loss = nn.functional.l1_loss(
-            self.network(low.contiguous(memory_format=torch.channels_last)), high
-        )
+        low = low.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bf16"):
+            output = self.network(low)
+        loss = LOSSES[self.settings.loss](output.float(), high)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise FinevoxError(f"the loss of step {self.step + 1} is {value}; lower learning_rate")
@@ -231,6 +251,21 @@ class Run:
                 f"{path}: no checkpoint of this recipe; choose another output folder"
             ) from error
         log.info("going on from step %d", self.step)
+
+
+def initial_state(init: str, network: Network) -> dict[str, torch.Tensor]:
+    """The tensors of a file of weights that fit: of another scale all but the last layers."""
+    source = init
+    if init.startswith("shipped "):
+        _, name, scale, degradation = init.split()
+        source = str(find_shipped(name, 2, int(scale[1:]), degradation))
+    given = load(source)
+    if network.settings.get("trained") is False:
+        given = given.inference_form()
+    own = network.state_dict()
+    fits = {k: v for k, v in given.state_dict().items() if k in own and own[k].shape == v.shape}
+    log.info("%s: %d of %d tensors", source, len(fits), len(own))
+    return fits
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
