@@ -48,12 +48,16 @@ class MultiResolution(Network):
         Odd kernel size of the deconvolutions.
     per_unit
         A deconvolution for each unit instead of one for all.
+    single
+        Enlarge the last unit only: the single up-sampling that the paper compares with.
 
     Raises
     ------
     ValueError
         If there is no unit, or the kernel size is not odd.
     """
+
+    extra_outputs = ("unit_",)
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class MultiResolution(Network):
         units: int = 9,
         kernel_size: int = 9,
         per_unit: bool = False,
+        single: bool = False,
     ) -> None:
         super().__init__()
         factors = scale_tuple(scale, spatial_dims)
@@ -77,9 +82,10 @@ class MultiResolution(Network):
         )
         self.unit_deconvs = nn.ModuleList(
             deconvolution(spatial_dims, features, in_channels, factors, kernel_size)
-            for _ in range(units if per_unit else 1)
+            for _ in range(units if per_unit and not single else 1)
         )
-        self.contributions = nn.Parameter(torch.full((units,), 1 / units))
+        enlarged = 1 if single else units
+        self.contributions = nn.Parameter(torch.full((enlarged,), 1 / enlarged))
         self._initialise(math.prod(factors))
 
     def _initialise(self, samples: int) -> None:
@@ -94,9 +100,11 @@ class MultiResolution(Network):
         """The ``y_i`` of eq. (3), one at a time."""
         coarse = features = self.entry(x)  # eq. (1)
         image = self.image_deconv(x)
+        first = len(self.units) - len(self.contributions)
         for n, unit in enumerate(self.units):
             features = coarse + unit(features)  # eq. (2)
-            yield image + self.unit_deconvs[min(n, len(self.unit_deconvs) - 1)](features)
+            if n >= first:
+                yield image + self.unit_deconvs[min(n, len(self.unit_deconvs) - 1)](features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return weighted_sum(self.contributions, self.unit_images(x))  # eq. (4)
@@ -114,9 +122,11 @@ def layout(state: State, told: Settings) -> Settings | None:
         return None
     settings: Settings = {
         **first_layer(state["entry.weight"]),
-        "units": state["contributions"].shape[0],
+        "units": count(state, r"units\.(\d+)\."),
         "kernel_size": state["image_deconv.weight"].shape[-1],
     }
+    if len(state["contributions"]) < settings["units"]:
+        settings["single"] = True
     if count(state, r"unit_deconvs\.(\d+)\.weight") > 1:
         settings["per_unit"] = True
     if "scale" not in told:

@@ -57,16 +57,18 @@ class NCAB(nn.Module):
 class W2AMSB(nn.Module):
     """Wide weighted attention multi-scale block (figure 1b): 3-wide and 5-wide side by side."""
 
-    def __init__(self, spatial_dims: int, a: int, out: int) -> None:
+    def __init__(
+        self, spatial_dims: int, a: int, out: int, *, attention: bool, weighted_fusion: bool
+    ) -> None:
         super().__init__()
         self.s1 = conv(spatial_dims, a, 4 * a, 3)
         self.w1 = conv(spatial_dims, a, 4 * a, 5)
         self.s2 = conv(spatial_dims, 8 * a, out, 3)
         self.w2 = conv(spatial_dims, 8 * a, out, 5)
-        self.attend_s = NCAB(spatial_dims, out)
-        self.attend_w = NCAB(spatial_dims, out)
-        self.lambda_1 = nn.Parameter(torch.ones(()))
-        self.lambda_2 = nn.Parameter(torch.ones(()))
+        self.attend_s = NCAB(spatial_dims, out) if attention else nn.Identity()
+        self.attend_w = NCAB(spatial_dims, out) if attention else nn.Identity()
+        self.lambda_1 = nn.Parameter(torch.ones(()), requires_grad=weighted_fusion)
+        self.lambda_2 = nn.Parameter(torch.ones(()), requires_grad=weighted_fusion)
         self.fuse = conv(spatial_dims, 2 * out, a, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -93,6 +95,9 @@ class W2AMSN(Network):
         up-sampler.
     include_x0
         Whether eq. (4) has x_0, as written.
+    attention, weighted_fusion
+        Without them, the network that the paper's ablation compares with (section IV-D): no NCAB,
+        and the weights of eq. (12) stay 1.
 
     Raises
     ------
@@ -110,6 +115,8 @@ class W2AMSN(Network):
         out_width: int = 1,
         recon_width: int | None = 256,
         include_x0: bool = True,
+        attention: bool = True,
+        weighted_fusion: bool = True,
     ) -> None:
         super().__init__()
         factors = scale_tuple(scale, spatial_dims)
@@ -125,9 +132,16 @@ class W2AMSN(Network):
             conv(spatial_dims, features, features, 3),
         )
         self.blocks = nn.ModuleList(
-            W2AMSB(spatial_dims, features, out_width * features) for _ in range(blocks)
+            W2AMSB(
+                spatial_dims,
+                features,
+                out_width * features,
+                attention=attention,
+                weighted_fusion=weighted_fusion,
+            )
+            for _ in range(blocks)
         )
-        self.attend = NCAB(spatial_dims, concatenated)
+        self.attend = NCAB(spatial_dims, concatenated) if attention else nn.Identity()
         self.grc = conv(spatial_dims, concatenated, features, 1)
         self.reconstruct = nn.Sequential()
         width = features
@@ -164,4 +178,5 @@ def layout(state: State, told: Settings) -> Settings | None:
         "out_width": state["blocks.0.s2.weight"].shape[0] // features,
         "recon_width": width if widened else None,
         "include_x0": state["grc.weight"].shape[1] == (blocks + 1) * features,
+        "attention": "attend.upper.weight" in state,
     }
