@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from finevox.networks.checkpoint import load, save
     from finevox.networks.ensemble import SelfEnsemble
     from finevox.networks.inflate import inflated
-    from finevox.networks.shipped import Shipped, find_shipped, shipped
+    from finevox.networks.shipped import (
+        Choice,
+        Shipped,
+        choose_shipped,
+        find_shipped,
+        named_weights,
+        shipped,
+    )
 else:
     __getattr__, __dir__, _ = lazy_loader.attach(
         __name__,
@@ -23,7 +30,14 @@ else:
             "checkpoint": ["load", "save"],
             "ensemble": ["SelfEnsemble"],
             "inflate": ["inflated"],
-            "shipped": ["Shipped", "find_shipped", "shipped"],
+            "shipped": [
+                "Choice",
+                "Shipped",
+                "choose_shipped",
+                "find_shipped",
+                "named_weights",
+                "shipped",
+            ],
         },
     )
 
@@ -31,14 +45,17 @@ __all__ = [
     "ARCHITECTURES",
     "DISCRIMINATORS",
     "ArchSpec",
+    "Choice",
     "Network",
     "SelfEnsemble",
     "Shipped",
     "architecture",
+    "choose_shipped",
     "create",
     "find_shipped",
     "inflated",
     "load",
+    "named_weights",
     "save",
     "shipped",
 ]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from finevox.networks.blocks import Scale
-from finevox.networks.build import Network
+from finevox.networks.build import Network, create
+
+# Their kernels have what they take first.
+TRANSPOSED = (nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 class OneChannel(Network):
@@ -62,3 +66,41 @@ def one_channel(network: Network) -> Network:
     if network.settings["in_channels"] == 1 and network.image_range == 1:
         return network
     return OneChannel(network)
+
+
+def one_channel_state(network: Network) -> dict[str, torch.Tensor]:
+    """The weights of a network as one for a single channel of 0 to 1 would have them.
+
+    To start a training from: kernels that take the image are summed over its channels and
+    multiplied by the intensity of white, those that give one are averaged and divided by it. The
+    response to a grey image stays the same, unless something other than a sum follows the last
+    layer. Tensors that mix channels of the image with others stay as they are.
+    """
+    channels, white = int(network.settings["in_channels"]), network.image_range
+    modules = dict(network.named_modules())
+    # Grey has no mean colour.
+    settings = {key: value for key, value in network.settings.items() if key != "mean_shift"}
+    with torch.device("meta"):
+        shapes = [
+            _shapes(create(network.spec.name, **{**settings, "in_channels": n})) for n in (1, 2)
+        ]
+    out = {}
+    for key, value in network.state_dict().items():
+        if key not in shapes[0]:
+            # Of colour alone, such as the shift by the mean colour of a data set.
+            continue
+        depends = [n != m for n, m in zip(*(shape[key] for shape in shapes), strict=True)]
+        backwards = isinstance(modules.get(key.rpartition(".")[0]), TRANSPOSED)
+        gives = 1 if backwards and value.dim() > 1 else 0
+        for axis in (axis for axis, one in enumerate(depends) if one):
+            wanted = shapes[0][key][axis]
+            if value.shape[axis] != channels * wanted:
+                break
+            parts = value.unflatten(axis, (channels, wanted))
+            value = parts.mean(axis) / white if axis == gives else parts.sum(axis) * white
+        out[key] = value
+    return out
+
+
+def _shapes(network: Network) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in network.state_dict().items()}

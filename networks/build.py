@@ -25,6 +25,8 @@ class Network(nn.Module):
 
     # Beginnings of the keys of what is never learnt and differs between 2-D and 3-D.
     constants: tuple[str, ...] = ()
+    # Beginnings of the names of what :meth:`outputs` gives besides the image, for losses.
+    extra_outputs: tuple[str, ...] = ()
 
     halo: int
     factors: tuple[int, ...]

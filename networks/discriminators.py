@@ -52,9 +52,16 @@ def descending(
 
 
 class Discriminator(Network):
-    """What they have in common: a check of the sides where ``patch`` is set."""
+    """What they have in common: logits, and a check of the sides where ``patch`` is set."""
+
+    extra_outputs = ("logits",)
 
     patch: int | None = None
+
+    def outputs(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``output``, the judgement, and ``logits``, one number per image, for losses."""
+        judgement = self(x)
+        return {"output": judgement, "logits": judgement.flatten()}
 
     def check(self, x: torch.Tensor) -> None:
         """Make sure that images have the sides that the network was built for.
@@ -95,7 +102,12 @@ class SRGANDiscriminator(Discriminator):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self.net(x).flatten())
+        return self.outputs(x)["output"]
+
+    def outputs(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``output``, the probability that an image is real, and its logit."""
+        logits = self.net(x).flatten()
+        return {"output": torch.sigmoid(logits), "logits": logits}
 
 
 class SRGANVGGDiscriminator(Discriminator):

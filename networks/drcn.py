@@ -37,6 +37,8 @@ class DRCN(Network):
         If there is no recursion.
     """
 
+    extra_outputs = ("recursion_",)
+
     def __init__(
         self,
         spatial_dims: int = 2,

@@ -146,6 +146,7 @@ class SPSR(Network):
     """
 
     constants = ("get_g_nopadding.",)
+    extra_outputs = ("gradient", "input_gradient")
 
     def __init__(
         self,

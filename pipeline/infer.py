@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -123,14 +123,18 @@ class NetworkInferer(Inferer):
         along = resolve_factors(self.scale, self.axes, grid, self.spatial_dims)
         axes = tuple(along)
         factors = {axis: int(factor) for axis, factor in along.items()}
-        shape = [n * factors.get(axis, 1) for axis, n in enumerate(grid.shape)]
+        wanted = [n * factors.get(axis, 1) for axis, n in enumerate(grid.shape)]
+        lead = self._lead(grid, factors)
+        volumes = _led(volumes, lead)
+        sides = volumes.shape[2:]
+        shape = [n * factors.get(axis, 1) for axis, n in enumerate(sides)]
         count = math.prod(volumes.shape[:2])
         working = working_bytes(
             self.max_memory, count * math.prod(shape), self.device, self.interpolation is not None
         )
         self.plan = plan = make_plan(
             cast("Network", network),
-            grid.shape,
+            sides,
             axes,
             tuple(factors.values()),
             working,
@@ -140,7 +144,7 @@ class NetworkInferer(Inferer):
 
         out = torch.empty((*volumes.shape[:2], *shape), dtype=torch.float32)
         last = tuple(range(-len(axes), 0))
-        pieces = list(_pieces(plan, network_input_shape(plan, grid.shape)))
+        pieces = list(_pieces(plan, network_input_shape(plan, sides)))
         done = 0
         for index in np.ndindex(*volumes.shape[:2]):
             volume = volumes[index].numpy()
@@ -156,9 +160,33 @@ class NetworkInferer(Inferer):
                 target[place] = _run(piece, network)[keep].cpu()
                 done += 1
                 self.progress(done, count * len(pieces))
+        if any(lead):
+            steps = [n * factors.get(axis, 1) for axis, n in enumerate(lead)]
+            starts = [step - step // 2 for step in steps]
+            kept = [slice(first, first + n) for first, n in zip(starts, wanted, strict=True)]
+            out = out[:, :, kept[0], kept[1], kept[2]]
         return MetaTensor(
-            out, affine=torch.from_numpy(grid.resized(shape, self.convention).affine.copy())
+            out, affine=torch.from_numpy(grid.resized(wanted, self.convention).affine.copy())
         )
+
+    def _lead(self, grid: Grid, factors: Mapping[int, int]) -> list[int]:
+        """Samples to put before each axis so that the result lies where its affine says.
+
+        Networks for truncated k-space learn from even lengths, where sample j of the input lies
+        at sample ``s j`` of the output. The centre of the DFT of an odd length makes that
+        ``s j + s // 2``.
+        """
+        if self.convention != "kspace" or self.interpolation is not None:
+            return [0] * len(grid.shape)
+        return [n % 2 if factors.get(axis, 1) > 1 else 0 for axis, n in enumerate(grid.shape)]
+
+
+def _led(volumes: torch.Tensor, lead: Sequence[int]) -> torch.Tensor:
+    """Volumes ``(B, C, I, J, K)`` with their first samples repeated ``lead`` times."""
+    if not any(lead):
+        return volumes
+    pairs = [side for n in reversed(lead) for side in (n, 0)]
+    return torch.nn.functional.pad(volumes, pairs, mode="replicate")
 
 
 Region = tuple[slice, ...]

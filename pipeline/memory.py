@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import sys
+import threading
+from typing import Self
 
 import psutil
 import torch
@@ -14,6 +16,8 @@ SHARE_OF_FREE = 0.7
 # input's units in float64 at worst, and the encoded copy that is written.
 FINISHING_BYTES = 12
 SAMPLE_BYTES = 4
+# Seconds between two looks at the memory of a process.
+LOOK_EVERY = 0.02
 
 
 def working_bytes(
@@ -37,3 +41,40 @@ def peak_memory_bytes() -> int:
     """The most memory that this process has held since it began."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+class PeakMemory:
+    """The most memory that the process takes while a block of code runs, in ``bytes``.
+
+    On a CPU it is the largest resident size seen, which includes all that was loaded before; on
+    a GPU what PyTorch had allocated there.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.bytes = 0
+        self._over = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            self._look()
+            self._watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.device.type == "cuda":
+            self.bytes = torch.cuda.max_memory_allocated(self.device)
+            return
+        self._over.set()
+        self._watcher.join()
+        self._look()
+
+    def _watch(self) -> None:
+        while not self._over.wait(LOOK_EVERY):
+            self._look()
+
+    def _look(self) -> None:
+        self.bytes = max(self.bytes, psutil.Process().memory_info().rss)

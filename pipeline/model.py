@@ -10,13 +10,25 @@ from typing import Any
 import torch
 
 from finevox.errors import CheckpointError, InputError
-from finevox.networks import Network, SelfEnsemble, architecture, create, find_shipped, load
-from finevox.pipeline.settings import DEFAULT_NETWORK, UpscaleSettings
+from finevox.networks import (
+    Choice,
+    Network,
+    SelfEnsemble,
+    architecture,
+    choose_shipped,
+    create,
+    find_shipped,
+    load,
+)
+from finevox.pipeline.settings import UpscaleSettings
 from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention
-from finevox.transforms.resize import ENLARGEMENT_OF, convention_of
+from finevox.transforms.resize import DEFAULT_DEGRADATION, ENLARGEMENT_OF, convention_of
 
 log = logging.getLogger(__name__)
+
+# What runs with random weights where no network is named.
+ANY_NETWORK = "fmen"
 
 
 def choose_device(name: str) -> torch.device:
@@ -53,31 +65,53 @@ def get_network(settings: UpscaleSettings) -> Network:
     InputError
         If the network is unknown.
     """
-    name = settings.network or DEFAULT_NETWORK
-    if architecture(name).kind == "discriminator":
+    name = settings.network
+    if name is not None and architecture(name).kind == "discriminator":
         raise InputError(f"network {name!r} judges images and enlarges none; see finevox networks")
-    spatial_dims = 3 if settings.axes != "auto" and len(settings.axes) == 3 else 2
+    spatial_dims = dims_of(settings)
     if settings.axes != "auto" and len(settings.axes) == 1:
         raise InputError(f"axes {settings.axes}: a network needs two axes, or three")
     if settings.random_weights:
+        name = name or ANY_NETWORK
         log.warning("network %s has random weights: its output means nothing", name)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = create(name, spatial_dims, settings.scale)
     elif settings.weights is not None:
-        network = _load(settings.weights, settings.network, settings.scale)
+        network = _load(settings.weights, name, settings.scale)
         _check_fits(network, settings, spatial_dims)
+    elif (choice := choice_for(settings)) is not None:
+        network = load(choice.weights.path, in_channels=1)
     else:
-        degradation = settings.degradation or "bicubic"
-        path = find_shipped(name, spatial_dims, settings.scale, degradation)
+        degradation = settings.degradation or DEFAULT_DEGRADATION
+        path = find_shipped(name or "", spatial_dims, settings.scale, degradation)
         network = load(path, in_channels=1)
     network = network.inference_form()
     if spatial_dims == 2:
         # The layout that convolutions on a CPU want, so that they need not rearrange weights.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.self_ensemble:
-        network = SelfEnsemble(network).eval()
+        network = SelfEnsemble(network, convention_for(network, settings)).eval()
     return network.requires_grad_(requires_grad=False)
+
+
+def dims_of(settings: UpscaleSettings) -> int:
+    """Of the network that a request needs: 3 for volumes, 2 for slices."""
+    return 3 if settings.axes != "auto" and len(settings.axes) == 3 else 2
+
+
+def choice_for(settings: UpscaleSettings) -> Choice | None:
+    """The shipped weights for a request that names no network; None where it names one.
+
+    Raises
+    ------
+    CheckpointError
+        If none ship for it.
+    """
+    if settings.network is not None or settings.weights is not None or settings.random_weights:
+        return None
+    degradation = settings.degradation or DEFAULT_DEGRADATION
+    return choose_shipped(dims_of(settings), settings.scale, degradation, settings.quality)
 
 
 def _load(path: Path, name: str | None, scale: int | Sequence[int]) -> Network:
@@ -129,7 +163,7 @@ def scale_option(scale: int | Sequence[int]) -> str:
 
 def degradation_of(network: Network, settings: UpscaleSettings) -> str:
     """The degradation that a network undoes: as recorded, as asked for, or bicubic."""
-    return str(network.record.get("degradation") or settings.degradation or "bicubic")
+    return str(network.record.get("degradation") or settings.degradation or DEFAULT_DEGRADATION)
 
 
 def convention_for(network: Network, settings: UpscaleSettings) -> Convention:
@@ -149,8 +183,10 @@ def method_facts(
 ) -> dict[str, Any]:
     """What a sidecar says of a network, its weights and where it ran."""
     own = network.record or str(settings.weights)
+    choice = choice_for(settings)
     return {
         "Network": network.spec.name,
+        **({} if choice is None else {"NetworkChosenAs": choice.reason}),
         "NetworkSettings": network.settings,
         "Reference": network.spec.reference,
         "Weights": "random" if settings.random_weights else own,

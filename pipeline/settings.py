@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from finevox.errors import InputError
+from finevox.networks.shipped import Quality
 from finevox.transforms.grid import Scale, checked_axes, per_axis, scale_text
 from finevox.transforms.resize import DEGRADATIONS, Degradation
 
-DEFAULT_NETWORK = "fmen"
+AUTO = "auto"
 DTYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
 ENGINES = ("auto", "eager")
+QUALITIES: tuple[str, ...] = get_args(Quality)
 
 Axes = tuple[int, ...] | Literal["auto"]
 
@@ -109,8 +111,14 @@ def _check_common(axes: Axes, dtype: str | None) -> None:
         raise InputError(f"dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
 
 
-def _whole(scale: Scale) -> int | tuple[int, ...]:
-    """The scale in integers."""
+def whole_scale(scale: Scale) -> int | tuple[int, ...]:
+    """The scale in integers.
+
+    Raises
+    ------
+    InputError
+        If it is not whole, or enlarges nothing.
+    """
     factors = tuple(scale) if isinstance(scale, Sequence) else (scale,)
     if not all(is_whole(factor, least=1) for factor in factors) or max(factors, default=0) < 2:
         raise InputError(
@@ -130,10 +138,13 @@ class UpscaleSettings:
         Factor along the axes: one for all, or one for each. Three factors without axes are for
         all three.
     network
-        A name of the table: a network, or a classical method such as ``spline``. None is what
-        ``weights`` holds, or FMEN.
+        A name of the table: a network, or a classical method such as ``spline``. None and
+        ``"auto"`` are what ``weights`` holds, or the shipped weights that ``quality`` chooses.
     weights
         A checkpoint; None takes the weights that ship.
+    quality
+        Which of the shipped weights that fit, where no network is named: ``fast`` computes
+        least, ``best`` gained most on validation subjects.
     degradation
         The degradation that the weights were trained to undo, or that an iterative method
         inverts; None is what they say, or bicubic.
@@ -169,10 +180,11 @@ class UpscaleSettings:
     self_ensemble: bool = False
     dtype: str | None = None
     random_weights: bool = False
+    quality: Quality = "fast"
 
     def __post_init__(self) -> None:
         _check_common(self.axes, self.dtype)
-        object.__setattr__(self, "scale", _whole(self.scale))
+        object.__setattr__(self, "scale", whole_scale(self.scale))
         scale, axes = paired(self.scale, self.axes)
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "axes", axes)
@@ -182,6 +194,10 @@ class UpscaleSettings:
             )
         if self.engine not in ENGINES:
             raise InputError(f"engine {self.engine!r}: choose one of {', '.join(ENGINES)}")
+        if self.quality not in QUALITIES:
+            raise InputError(f"quality {self.quality!r}: choose one of {', '.join(QUALITIES)}")
+        if self.network == AUTO:
+            object.__setattr__(self, "network", None)
         if self.weights is not None and self.random_weights:
             raise InputError("weights and random_weights exclude each other; give one of them")
 

@@ -87,16 +87,27 @@ def make_image(
 def write_image(image: nib.Nifti1Image, path: Path) -> None:
     """Write an image under a temporary name beside its target, then rename it."""
     suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
-    _atomically(path, suffix, image.to_filename)
+    atomically(path, suffix, image.to_filename)
 
 
 def write_json(record: Mapping[str, Any], path: Path) -> None:
     """Write a JSON document under a temporary name beside its target, then rename it."""
-    text = json.dumps(record, indent=2, allow_nan=False, default=str) + "\n"
-    _atomically(path, path.suffix, lambda name: Path(name).write_text(text, encoding="utf-8"))
+    write_text(json.dumps(record, indent=2, allow_nan=False, default=str) + "\n", path)
 
 
-def _atomically(path: Path, suffix: str, write: Callable[[str], object]) -> None:
+def write_text(text: str, path: Path) -> None:
+    """Write a text under a temporary name beside its target, then rename it."""
+    atomically(path, path.suffix, lambda name: Path(name).write_text(text, encoding="utf-8"))
+
+
+def atomically(path: Path, suffix: str, write: Callable[[str], object]) -> None:
+    """Let ``write`` fill a file of a temporary name that ends in ``suffix``, then rename it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written; nothing is left behind.
+    """
     try:
         # A short part of the name: the whole of it could make one that is too long.
         prefix = f".{stem(path)[:NAME_PART]}."

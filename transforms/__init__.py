@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from finevox.transforms.grid import Convention, Grid, finest_axes, sample_positions
     from finevox.transforms.intensity import IntensityMap, Preparation
     from finevox.transforms.kspace import add_complex_noise, kspace_resize
-    from finevox.transforms.metrics import hfen, mae, nrmse, psnr, ssim_2d, ssim_3d
+    from finevox.transforms.metrics import hfen, mae, nrmse, psnr, psnr_2d, ssim_2d, ssim_3d
     from finevox.transforms.nonfinite import Nonfinite
     from finevox.transforms.resize import degrade, enlarge
     from finevox.transforms.tiles import Tile, tiles
@@ -37,7 +37,7 @@ else:
             "grid": ["Convention", "Grid", "finest_axes", "sample_positions"],
             "intensity": ["IntensityMap", "Preparation"],
             "kspace": ["add_complex_noise", "kspace_resize"],
-            "metrics": ["hfen", "mae", "nrmse", "psnr", "ssim_2d", "ssim_3d"],
+            "metrics": ["hfen", "mae", "nrmse", "psnr", "psnr_2d", "ssim_2d", "ssim_3d"],
             "nonfinite": ["Nonfinite"],
             "resize": ["degrade", "enlarge"],
             "tiles": ["Tile", "tiles"],
@@ -65,6 +65,7 @@ __all__ = [
     "mae",
     "nrmse",
     "psnr",
+    "psnr_2d",
     "resize_matrix",
     "sample_positions",
     "ssim_2d",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 INTERRUPTED = 130
 
+# Commands that take settings of a recipe besides their own options.
+RECIPES = ("train", "evaluate")
+
 SCALE_HELP = "factor, or one for each axis such as 1,1,3 (default: %(default)s)"
 
 EPILOG = """examples:
@@ -67,25 +70,20 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--overwrite", action="store_true", help="replace what is there")
     _json_option(demo)
 
-    train = _command(commands, "train", "train a network on a folder of scans")
-    train.add_argument("config", metavar="CONFIG", help="a YAML file, or one that ships by name")
-    train.add_argument(
-        "--data", metavar="DIR", type=Path, required=True, help="BIDS folder with the scans"
-    )
-    train.add_argument(
-        "--output",
-        metavar="DIR",
-        type=Path,
-        required=True,
-        help="folder of the run; one with a checkpoint is continued",
-    )
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_export(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code is 0 (done), 1 (some case failed) or 2 (cannot be used)."""
     parser = build_parser()
-    options = parser.parse_args(argv)
+    options, rest = parser.parse_known_args(argv)
+    if rest and options.command not in RECIPES:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    # Settings of a recipe, such as --optimiser.learning_rate 1e-3.
+    options.settings = rest
     if options.version:
         from importlib.metadata import version
 
@@ -118,7 +116,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(commands: Commands, name: str, help_text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=help_text, description=f"{help_text.capitalize()}.")
+    parser = commands.add_parser(
+        name,
+        help=help_text,
+        description=f"{help_text.capitalize()}.",
+        # The beginning of an option could be meant for a setting.
+        allow_abbrev=name not in RECIPES,
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
     return parser
 
@@ -152,8 +156,17 @@ def _add_upscale(commands: Commands) -> None:
     parser.add_argument(
         "--network",
         metavar="NAME",
+        default="auto",
         help="a name that 'finevox networks' lists: a network, or a classical method such as "
-        "spline (default: fmen, or what --weights holds)",
+        "spline; auto is what --weights holds, or the shipped weights that --quality chooses "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--quality",
+        choices=("fast", "best"),
+        default="fast",
+        help="of --network auto: the shipped weights that compute least, or that gained most on "
+        "validation subjects (default: %(default)s)",
     )
     parser.add_argument("--weights", metavar="FILE", type=Path, help="a checkpoint of your own")
     parser.add_argument(
@@ -177,6 +190,84 @@ def _add_upscale(commands: Commands) -> None:
         action="store_true",
         help="an untrained network, to test and time only",
     )
+
+
+def _add_train(commands: Commands) -> None:
+    parser = _command(commands, "train", "train a network on scans")
+    parser.usage = (
+        "finevox train CONFIG [--data DIR] --output DIR [--resume] [--device DEVICE] [-v] "
+        "[--SETTING VALUE ...]"
+    )
+    parser.epilog = (
+        "Every setting of the recipe can be given by its dotted name, such as --network.scale 3 "
+        "or --loop.epochs 20."
+    )
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a recipe: a YAML file, or the name of one that ships"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help="BIDS or IXI folder, list of scans, or folder of images (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="folder of the run"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in that folder, if there is one"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def _add_evaluate(commands: Commands) -> None:
+    parser = _command(commands, "evaluate", "compare methods on scans under a named protocol")
+    parser.usage = "finevox evaluate CONFIG [--data DIR] --output DIR [-v] [--SETTING VALUE ...]"
+    parser.epilog = (
+        "Every setting of the recipe can be given by its dotted name, such as --protocol csn-td, "
+        "--variant.peak slice or --allow-training-subjects. Rows that are there are not repeated."
+    )
+    parser.add_argument(
+        "config", metavar="CONFIG", help="a recipe: a YAML file, or the name of one that ships"
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        type=Path,
+        help="BIDS or IXI folder, or list of scans (default: the recipe's)",
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="folder of rows and tables"
+    )
+    _json_option(parser)
+
+
+def _add_export(commands: Commands) -> None:
+    parser = _command(commands, "export", "write weights in the form that others take")
+    parser.add_argument(
+        "weights", metavar="WEIGHTS", help="a checkpoint, or the name of weights that ship"
+    )
+    parser.add_argument("output", metavar="OUT", type=Path, help="a file, or a bundle's folder")
+    parser.add_argument(
+        "--format",
+        choices=("safetensors", "bundle", "onnx"),
+        default="safetensors",
+        help="safetensors with a model card, a MONAI bundle, or ONNX (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--inference-form",
+        action="store_true",
+        help="in safetensors, fold a network that trains in another form than it runs in",
+    )
+    parser.add_argument("--network", metavar="NAME", help="of keys that do not tell")
+    parser.add_argument("--scale", metavar="SCALE", help="of keys that do not tell")
+    parser.add_argument(
+        "--degradation", choices=("bicubic", "kspace"), help="of weights without a record"
+    )
+    parser.add_argument("--data", metavar="TEXT", help="what weights without a record learnt from")
+    parser.add_argument("--licence", metavar="NAME", help="of weights without a record")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    _json_option(parser)
 
 
 def _add_degrade(commands: Commands) -> None:

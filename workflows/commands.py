@@ -31,9 +31,10 @@ from finevox.pipeline.settings import (
     parse_axes,
     parse_memory,
     parse_scale,
+    whole_scale,
 )
 from finevox.pipeline.write import check_target, stem
-from finevox.workflows.cli import DONE
+from finevox.workflows.cli import DONE, SOME_FAILED
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +188,7 @@ def networks(options: argparse.Namespace) -> int:
             f"{row['parameters']:,}" if row["parameters"] else "-",
             f"{row['mult_adds'] / 1e9:.2f} G" if row["mult_adds"] else "-",
             row["field"],
-            "\n".join(f"{own['for']} ({own['licence']})" for own in row["weights"]) or "-",
+            "\n".join(map(weights_text, row["weights"])) or "-",
             "interpretation" if row["interpretation"] else "as published",
             row["licence"] or "-",
         )
@@ -198,7 +199,13 @@ def networks(options: argparse.Namespace) -> int:
 def network_facts(spec: ArchSpec) -> dict[str, Any]:
     """What there is to say of one row of the table."""
     weights = [
-        {"file": own.path.name, "for": str(own), "licence": own.metadata["licence"]}
+        {
+            "file": own.path.name,
+            "for": str(own),
+            "degradation": own.metadata["degradation"],
+            "validation_gain_db": own.gain_db,
+            "licence": own.metadata["licence"],
+        }
         for own in shipped()
         if own.network == spec.name
     ]
@@ -211,6 +218,12 @@ def network_facts(spec: ArchSpec) -> dict[str, Any]:
     }
 
 
+def weights_text(own: Mapping[str, Any]) -> str:
+    """Shipped weights on a line: what for, what they gained on validation subjects, licence."""
+    gain = own["validation_gain_db"]
+    return f"{own['for']}{'' if gain is None else f' {gain:+.2f} dB'} ({own['licence']})"
+
+
 def facts_table(facts: Mapping[str, Any]) -> Table:
     """Every fact of one row on a line of its own."""
     table = Table(show_header=False, box=None)
@@ -218,7 +231,7 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
         if value in (None, "", [], {}):
             continue
         if name == "weights":
-            shown = "; ".join(f"{own['for']}: {own['file']} ({own['licence']})" for own in value)
+            shown = "; ".join(f"{own['file']}: {weights_text(own)}" for own in value)
         elif isinstance(value, (list, tuple)):
             shown = " ".join(map(str, value))
         else:
@@ -243,11 +256,57 @@ def demo(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """``finevox train``."""
-    from finevox.workflows.train import run_training
+    from finevox.pipeline.recipes import parse_overrides
+    from finevox.workflows.training.command import run_training
 
-    weights = run_training(options.config, options.data, options.output)
+    weights = run_training(
+        options.config,
+        options.data,
+        options.output,
+        parse_overrides(options.settings),
+        resume=options.resume,
+        device=options.device,
+    )
     sys.stdout.write(f"{weights}\n")
     return DONE
+
+
+def export(options: argparse.Namespace) -> int:
+    """``finevox export``."""
+    from finevox.workflows.export.command import export_weights
+
+    written = export_weights(
+        options.weights,
+        options.output,
+        options.format,
+        network=options.network,
+        scale=None if options.scale is None else whole_scale(parse_scale(options.scale)),
+        told={name: getattr(options, name) for name in ("degradation", "data", "licence")},
+        inference_form=options.inference_form,
+        overwrite=options.overwrite,
+    )
+    if options.json:
+        return _print_json({"written": [str(path) for path in written]})
+    sys.stdout.write("".join(f"{path}\n" for path in written))
+    return DONE
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """``finevox evaluate``."""
+    from finevox.pipeline.recipes import parse_overrides
+    from finevox.workflows.evaluation.evaluate import run_evaluation
+
+    with progress_bar("evaluate") as report:
+        outcome = run_evaluation(
+            options.config,
+            options.data,
+            options.output,
+            parse_overrides(options.settings),
+            report,
+        )
+    kind = "json" if options.json else "md"
+    sys.stdout.write(outcome.tables[kind].read_text(encoding="utf-8"))
+    return SOME_FAILED if outcome.failed else DONE
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
@@ -258,6 +317,8 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "networks": networks,
     "demo": demo,
     "train": train,
+    "evaluate": evaluate,
+    "export": export,
 }
 
 

@@ -31,7 +31,7 @@ def draw_comparison(
 
     truth = _slice(reference)
     peak = float(truth.max())
-    window = _detail(truth)
+    window = detail(truth)
     panels = [("low resolution", _nearest(_slice(low), truth.shape))]
     panels += [(label, _slice(path)) for label, path in results.items()]
     panels.append(("reference", truth))
@@ -78,11 +78,11 @@ def _nearest(image: Image2D, shape: tuple[int, ...]) -> Image2D:
     return image
 
 
-def _detail(image: Image2D) -> tuple[slice, slice]:
+def detail(image: npt.NDArray[Any], side: int = DETAIL) -> tuple[slice, slice]:
     """The window with the most structure, away from the rim of the head."""
     from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
-    side = min(DETAIL, *image.shape)
+    side = min(side, *image.shape)
     brain = uniform_filter((image > 0.2 * image.max()).astype(float), side) > 0.9
     structure = uniform_filter(gaussian_gradient_magnitude(image, 1), side) * (brain + 1e-3)
     inner = tuple(slice(side // 2, n - side + side // 2 + 1) for n in image.shape)

@@ -1,4 +1,4 @@
-"""What every recipe of training says, and how it is read."""
+"""What a recipe of a network that is learnt in one go says, and how it is read."""
 
 from __future__ import annotations
 
@@ -6,37 +6,14 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import yaml
-
 from finevox.errors import ConfigError
+from finevox.pipeline.recipes import find_recipe, read_yaml
 from finevox.pipeline.settings import is_whole
 from finevox.transforms.resize import DEFAULT_DEGRADATION, Degradation, convention_of
-
-
-def read_recipe(config: str | Path) -> dict[str, Any]:
-    """Keys and values of a recipe in a file, or of one that ships by its name.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such file, or it is no mapping.
-    """
-    path = Path(config)
-    if not path.is_file():
-        path = Path(str(resources.files("finevox.configs") / path.name))
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"{config}: not a readable YAML file ({reason})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{config}: needs keys and values")
-    return content
 
 
 @dataclass(frozen=True)
@@ -85,7 +62,7 @@ class Recipe:
         ConfigError
             If there is no such file, or it has unknown or missing keys.
         """
-        content = read_recipe(config)
+        content = read_yaml(find_recipe(config))
         known = {field.name for field in dataclasses.fields(cls)}
         for key in content.keys() - known:
             near = difflib.get_close_matches(str(key), known, n=1)

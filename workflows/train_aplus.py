@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from finevox.errors import ConfigError, FinevoxError
@@ -20,15 +21,18 @@ from finevox.networks import create, save
 from finevox.networks.aplus import APlus
 from finevox.networks.aplus_learning import learn
 from finevox.pipeline.aplus import sample_pairs
-from finevox.pipeline.patches import load_pairs, subject_scans
-from finevox.workflows.curve import append_validation
+from finevox.pipeline.patches import Pair, load_pairs, subject_scans
 from finevox.workflows.recipe import Recipe
+from finevox.workflows.training.curves import CURVE, write_curve
+from finevox.workflows.training.validation import Case, measured
 
 log = logging.getLogger(__name__)
 
 NETWORK = "aplus"
 # Settings of the network that a recipe may give; the components follow from the data.
 OWN = ("atoms", "patch")
+# Slices of each validation volume that are looked at.
+VALIDATION_SLICES = 10
 
 
 @dataclass(frozen=True)
@@ -110,8 +114,16 @@ def run_learning(config: str | Path, data: Path, output: Path) -> Path:
     assert isinstance(network, APlus)  # noqa: S101 - a fact about the table, not about input
     learnt.fill(network)
     output.mkdir(parents=True, exist_ok=True)
-    planes = {name: pairs[0] for name, pairs in validation.items()}
-    append_validation(output, {"step": len(features)}, network.eval(), planes)
+    cases = [_case(name, pairs[0]) for name, pairs in validation.items()]
+    figures = measured(network.eval(), cases)
+    write_curve(output / CURVE, {"step": len(features), **figures})
     weights = recipe.weights_path(output)
     save(network, weights, {**recipe.record(), "samples": len(features)})
     return weights
+
+
+def _case(name: str, pair: Pair) -> Case:
+    """Some slices of a scan."""
+    low, high = pair
+    places = (np.linspace(0.08, 0.92, VALIDATION_SLICES) * len(low)).astype(int)
+    return Case(name, low[places], high[places], "bicubic")

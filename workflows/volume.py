@@ -42,7 +42,7 @@ from finevox.pipeline.model import (
 )
 from finevox.pipeline.provenance import Provenance, command_line
 from finevox.pipeline.read import ImageLike
-from finevox.pipeline.settings import DEFAULT_NETWORK, DegradeSettings, UpscaleSettings
+from finevox.pipeline.settings import DegradeSettings, UpscaleSettings
 from finevox.pipeline.volumed import (
     RECORD,
     RESULT,
@@ -84,9 +84,12 @@ class VolumeWorkflow(PythonicWorkflow):
         What the sidecar says was run; None is the command line of this process.
     """
 
-    description: str
     rescale: bool
     dtype: str | None
+
+    @abstractmethod
+    def summary(self) -> str:
+        """What was done, in a line."""
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -192,7 +195,7 @@ class VolumeWorkflow(PythonicWorkflow):
             "pred",
             source="image",
             convention=convention,
-            provenance=Provenance(self.description, self.facts(), self.command),
+            provenance=Provenance(self.summary(), self.facts(), self.command),
             output=self.output,
             overwrite=self.overwrite,
             dtype=self.dtype,
@@ -221,9 +224,6 @@ class UpscaleWorkflow(VolumeWorkflow):
         self.method = classical_method(self.settings)
         self.degradation = inverted_degradation(self.settings)
         self.rescale = self.method is None
-        how = self.method or self.settings.network or DEFAULT_NETWORK
-        fold = scale_text(self.settings.scale)
-        self.description = f"Resolution enhanced {fold}-fold by {how}"
 
     def get_device(self) -> torch.device:
         return choose_device(self.settings.device)
@@ -248,6 +248,10 @@ class UpscaleWorkflow(VolumeWorkflow):
             max_memory=wanted.max_memory,
             progress=self.progress,
         )
+
+    def summary(self) -> str:
+        how = self.method or self.network_def.spec.name
+        return f"Resolution enhanced {scale_text(self.settings.scale)}-fold by {how}"
 
     def facts(self) -> dict[str, Any]:
         wanted = self.settings
@@ -276,10 +280,6 @@ class DegradeWorkflow(VolumeWorkflow):
         super().__init__(source, output, **options)
         self.settings = settings or DegradeSettings()
         self.dtype = self.settings.dtype
-        self.description = (
-            f"Resolution reduced {scale_text(self.settings.scale)}-fold by {self.settings.kind} "
-            "degradation"
-        )
 
     def get_device(self) -> torch.device:
         return torch.device("cpu")
@@ -292,6 +292,10 @@ class DegradeWorkflow(VolumeWorkflow):
         return DegradationInferer(
             wanted.kind, wanted.scale, wanted.axes, wanted.noise_snr_db, wanted.seed
         )
+
+    def summary(self) -> str:
+        fold = scale_text(self.settings.scale)
+        return f"Resolution reduced {fold}-fold by {self.settings.kind} degradation"
 
     def facts(self) -> dict[str, Any]:
         wanted = self.settings

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from small import NETWORKS, build, image
+from small import NETWORKS, TRAINED, build, image
 
 from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, load, save
-from finevox.networks.adapt import OneChannel, one_channel
+from finevox.networks.adapt import OneChannel, one_channel, one_channel_state
 
 FACTS = {"convention": "fov", "degradation": "bicubic", "data": "phantoms", "licence": "CC0-1.0"}
 COLOUR: dict[str, dict[str, Any]] = {
@@ -39,6 +39,31 @@ def test_one_channel_of_a_colour_network(name: str) -> None:
     torch.testing.assert_close(adapted(grey), expected, rtol=1e-9, atol=1e-11)
     assert adapted.settings["in_channels"] == 1
     assert (adapted.halo, adapted.factors) == (network.halo, network.factors)
+
+
+# What takes off a mean colour, ends in a tanh, or has a root of the image plus a constant.
+NEARLY = {"lesrcnn", "lesrcnn-multi", "enhanced-lesrcnn", "swinir-light", "srgan", "spsr"}
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in NEARLY])
+@torch.no_grad()
+def test_weights_to_start_from_have_the_same_response_to_grey(name: str) -> None:
+    network = build(name, 2, 2, 3).double()
+    network.image_range = 255.0
+    for parameter in network.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    started = build(name, 2, 2, 1, seed=1).double()
+    started.load_state_dict(one_channel_state(network), strict=False)
+    grey = image(started, 6, 5, batch=2, dtype=torch.float64)
+    expected = response(network, grey, 255.0)
+    torch.testing.assert_close(started(grey), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["edsr", *sorted(NEARLY)])
+def test_weights_to_start_from_are_complete(name: str) -> None:
+    state = one_channel_state(colour(name))
+    for key, value in build(name).state_dict().items():
+        assert state[key].shape == value.shape, key
 
 
 @pytest.mark.parametrize("name", ["edsr", "rcan", "fmen", "espcn", "vdsr"])

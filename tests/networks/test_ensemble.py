@@ -8,7 +8,7 @@ import pytest
 import torch
 from small import IN_DIMS, NETWORKS, build
 
-from finevox.networks import ARCHITECTURES, Network, SelfEnsemble
+from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, architecture
 
 Symmetry = Callable[[torch.Tensor], torch.Tensor]
 
@@ -144,3 +144,35 @@ def test_it_describes_itself_as_its_network(name: str) -> None:
     ensemble = SelfEnsemble(network)
     for attribute in ("spec", "settings", "halo", "factors", "record", "sha256"):
         assert getattr(ensemble, attribute) == getattr(network, attribute)
+
+
+@pytest.mark.parametrize(("dims", "scale"), [(2, 2), (2, 3), (3, 2), (2, (2, 3))])
+def test_mirrored_kspace_networks_keep_their_samples_in_place(
+    dims: int, scale: int | tuple[int, int]
+) -> None:
+    class Linear(Network):
+        """Sample j at ``s j``, and straight lines between."""
+
+        halo = 1
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.spec = architecture("espcn")
+            self.settings = {"spatial_dims": dims, "scale": scale, "in_channels": 1}
+            self.factors = (scale,) * dims if isinstance(scale, int) else scale
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for axis, s in enumerate(self.factors, start=2):
+                n = x.shape[axis]
+                after = torch.cat([x.narrow(axis, 1, n - 1), x.narrow(axis, n - 1, 1)], axis)
+                steps = [x + (after - x) * step / s for step in range(s)]
+                x = torch.stack(steps, axis + 1).flatten(axis, axis + 1)
+            return x
+
+    own = Linear()
+    x = torch.rand(1, 1, *range(6, 6 + dims), dtype=torch.float64)
+    inside = (..., *(slice(s, -s) for s in own.factors))
+    ensemble = SelfEnsemble(own, "kspace")
+    torch.testing.assert_close(ensemble(x)[inside], own(x)[inside])
+    assert ensemble(x).shape == own(x).shape
+    assert not torch.allclose(SelfEnsemble(own)(x)[inside], own(x)[inside])

@@ -1,4 +1,4 @@
-"""The list of weights that come with the package, and what is said where there are none."""
+"""The weights that come with the package: listed, found, chosen, and said where there are none."""
 
 import importlib
 from collections.abc import Iterator
@@ -8,7 +8,18 @@ import pytest
 import torch
 
 from finevox.errors import CheckpointError, InputError
-from finevox.networks import Shipped, create, find_shipped, load, save, shipped
+from finevox.networks import (
+    ARCHITECTURES,
+    Shipped,
+    choose_shipped,
+    create,
+    find_shipped,
+    load,
+    named_weights,
+    save,
+    shipped,
+)
+from finevox.networks.shipped import Quality
 from finevox.transforms.grid import scale_text
 
 FACTS = {"convention": "fov", "data": "phantoms", "licence": "CC0-1.0"}
@@ -24,10 +35,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shipped.cache_clear()
 
 
-def put(folder: Path, name: str, dims: int, scale: int | tuple[int, ...], degradation: str) -> Path:
+def put(
+    folder: Path,
+    name: str,
+    dims: int = 2,
+    scale: int | tuple[int, ...] = 2,
+    degradation: str = "bicubic",
+    gain: float | None = None,
+) -> Path:
     """Random weights in the folder."""
     path = folder / f"{name}-{dims}-{scale_text(scale)}-{degradation}.safetensors"
-    save(create(name, dims, scale), path, {**FACTS, "degradation": degradation})
+    facts = {} if gain is None else {"validation_gain_db": gain}
+    save(create(name, dims, scale), path, {**FACTS, **facts, "degradation": degradation})
     return path
 
 
@@ -87,6 +106,73 @@ def test_unknown_network_is_not_mistaken_for_missing_weights() -> None:
     """The nearest name, rather than a list of weights."""
     with pytest.raises(InputError, match="did you mean espcn"):
         find_shipped("escpn", 2, 2, "bicubic")
+
+
+def test_fast_computes_least(folder: Path) -> None:
+    """Whatever it gained; the reason names the quality and the number of the table."""
+    by_cost = sorted(("vdsr", "espcn", "srcnn"), key=lambda name: ARCHITECTURES[name].mult_adds)
+    for name, gain in zip(by_cost, (0.5, 2.0, 1.0), strict=True):
+        put(folder, name, gain=gain)
+    choice = choose_shipped(2, 2, "bicubic")
+    assert choice.weights.network == by_cost[0]
+    assert choice.reason.startswith("fast: the fewest multiply-adds")
+    assert f"{ARCHITECTURES[by_cost[0]].mult_adds / 1e9:.2f} G" in choice.reason
+    assert "of 3 shipped for 2-D x2 bicubic" in choice.reason
+
+
+def test_best_gained_most(folder: Path) -> None:
+    """Whatever it costs; weights that tell no gain come after those that do."""
+    put(folder, "espcn", gain=-0.1)
+    put(folder, "srcnn", gain=-0.2)
+    put(folder, "vdsr")
+    choice = choose_shipped(2, 2, "bicubic", "best")
+    assert (choice.weights.network, choice.weights.gain_db) == ("espcn", -0.1)
+    assert "best: the largest gain on validation subjects (-0.10 dB) of 3" in choice.reason
+
+
+def test_best_where_no_gain_is_recorded(folder: Path) -> None:
+    put(folder, "espcn")
+    put(folder, "vdsr")
+    choice = choose_shipped(2, 2, "bicubic", "best")
+    assert choice.weights.network == "vdsr"
+    assert "no gain is recorded" in choice.reason
+
+
+@pytest.mark.parametrize("quality", ["fast", "best"])
+def test_a_dictionary_is_chosen_only_where_no_network_fits(quality: Quality, folder: Path) -> None:
+    save(
+        create("aplus", atoms=4, components=3),
+        folder / "aplus.safetensors",
+        {**FACTS, "degradation": "bicubic"},
+    )
+    assert choose_shipped(2, 2, "bicubic", quality).weights.network == "aplus"
+    put(folder, "espcn")
+    shipped.cache_clear()
+    assert choose_shipped(2, 2, "bicubic", quality).weights.network == "espcn"
+
+
+@pytest.mark.parametrize(
+    "request_", [(3, 2, "bicubic"), (2, 3, "bicubic"), (2, 2, "kspace"), (2, (1, 2), "bicubic")]
+)
+def test_every_part_of_a_request_counts_in_a_choice(
+    request_: tuple[int, int | tuple[int, ...], str], folder: Path
+) -> None:
+    put(folder, "espcn", 2, 2, "bicubic", gain=9.0)
+    with pytest.raises(CheckpointError, match="Shipped: espcn 2-D x2 bicubic"):
+        choose_shipped(*request_)
+    wanted = put(folder, "vdsr", *request_)
+    shipped.cache_clear()
+    assert choose_shipped(*request_, "best").weights.path == wanted
+
+
+def test_weights_have_a_name(folder: Path) -> None:
+    """A file that is there comes first; the message lists the names."""
+    path = put(folder, "espcn")
+    assert named_weights("espcn-2-2-bicubic") == path
+    assert named_weights("espcn-2-2-bicubic.safetensors") == path
+    assert named_weights(str(path)) == path
+    with pytest.raises(InputError, match=r"espcn_x2: no such file.* espcn-2-2-bicubic"):
+        named_weights("espcn_x2")
 
 
 def test_damaged_file_in_the_package_is_named(folder: Path) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from phantoms import FloatArray, head_phantom
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from finevox.transforms import hfen, mae, nrmse, psnr, ssim_2d, ssim_3d
+from finevox.transforms import hfen, mae, nrmse, psnr, psnr_2d, ssim_2d, ssim_3d
+from finevox.transforms.metrics import slice_peaks
 
 SHAPE = (20, 18, 16)
 PEAK = 1000.0
@@ -226,3 +227,48 @@ def test_hfen_weighs_frequencies_as_the_laplacian_of_a_gaussian(low: int, high: 
     x = wave(low)
     expected = 0.1 * gain(high) / gain(low)
     assert hfen(x, x + 0.1 * wave(high)) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_uniform_window_is_what_scikit_image_takes_by_itself() -> None:
+    x, y = head(), head() + noise(50)
+    slices = [structural_similarity(x[..., s], y[..., s], data_range=PEAK) for s in range(SHAPE[2])]
+    assert ssim_2d(x, y, PEAK, window="uniform-7") == pytest.approx(np.mean(slices), rel=1e-10)
+    whole = structural_similarity(x, y, data_range=PEAK)
+    assert ssim_3d(x, y, PEAK, window="uniform-7") == pytest.approx(whole, rel=1e-10)
+    assert math.isnan(ssim_2d(x[:6], y[:6], PEAK, window="uniform-7"))
+
+
+@pytest.mark.parametrize("slice_axis", [0, 1, 2])
+def test_psnr_2d_is_the_mean_over_slices_with_their_own_peaks(slice_axis: int) -> None:
+    x, y = head(), head() + noise(20)
+    peaks = slice_peaks(x, slice_axis)
+    slices = [
+        peak_signal_noise_ratio(one, other, data_range=float(one.max()))
+        for one, other in zip(
+            np.moveaxis(x, slice_axis, 0), np.moveaxis(y, slice_axis, 0), strict=True
+        )
+        if one.max() > 0
+    ]
+    assert psnr_2d(x, y, peaks, slice_axis) == pytest.approx(np.mean(slices), rel=1e-10)
+
+
+def test_psnr_2d_of_slices_that_differ_in_their_error() -> None:
+    # Errors of 1 and 10 with a peak of 100: 40 and 20 dB; the volume's error is between.
+    x = np.full((12, 12, 2), 100.0)
+    y = x + np.array([1.0, 10.0])
+    assert psnr_2d(x, y, 100.0) == pytest.approx(30)
+    assert psnr(x, y, 100.0) == pytest.approx(10 * math.log10(100**2 / 50.5))
+
+
+def test_slices_without_signal_or_difference_do_not_count() -> None:
+    x, y = head(), head() + noise(20)
+    x[..., 3] = 0
+    y[..., 5] = x[..., 5]
+    peaks = slice_peaks(x)
+    kept = [s for s in range(SHAPE[2]) if peaks[s] > 0]
+    assert ssim_2d(x, y, peaks) == pytest.approx(ssim_2d(x[..., kept], y[..., kept], peaks[kept]))
+    kept.remove(5)
+    assert psnr_2d(x, y, peaks) == pytest.approx(psnr_2d(x[..., kept], y[..., kept], peaks[kept]))
+    assert psnr_2d(x, x, PEAK) == math.inf
+    assert math.isnan(psnr_2d(x, y, 0.0))
+    assert math.isnan(psnr_2d(x, y, PEAK, mask=np.zeros(SHAPE, bool)))

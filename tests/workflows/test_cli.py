@@ -39,7 +39,7 @@ def test_no_command_is_a_mistake_and_says_what_there_is(capfd: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["upscale", "degrade", "compare", "info", "networks", "demo", "train"]
+    "name", ["upscale", "degrade", "compare", "info", "networks", "demo", "train", "export"]
 )
 def test_every_command_has_help(name: str, capfd: Capture) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -1,0 +1,102 @@
+"""Do the papers' orders of networks hold under equal training?
+
+Every network learns from the same patches for the same number of steps with the same optimiser
+(``configs/order.yaml``), and is then compared with bicubic enlargement on slices of the validation
+scans:
+
+    python benchmarks/order.py BIDS_FOLDER --output RUNS
+
+Without a folder the scans are computed phantoms, which shows that it works and nothing more.
+Finished runs are not repeated. The large networks are made smaller, by the settings that the
+table names, so that all of them fit in an hour on one core of a CPU; a network that starts slowly
+is behind here and may not be in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from finevox.networks import create
+from finevox.workflows.training.command import run_training
+
+RECIPE = "order"
+W2AMSN = {"blocks": 3, "features": 16, "recon_width": 64}
+UNITS = {"units": 4, "features": 48}
+MDRN = {"blocks": 6, "features": 32}
+
+# What is compared with what: the claim, and label, network, settings and scales of each.
+CLAIMS: Mapping[str, tuple[tuple[str, str, dict[str, Any], tuple[int, ...]], ...]] = {
+    "bicubic < SRCNN < VDSR, EDSR": (
+        ("SRCNN", "srcnn", {}, ()),
+        ("VDSR", "vdsr", {}, ()),
+        ("EDSR baseline", "edsr", {}, ()),
+    ),
+    "LESRCNN <= Enhanced-LESRCNN": (
+        ("LESRCNN", "lesrcnn", {}, ()),
+        ("Enhanced-LESRCNN", "enhanced-lesrcnn", {}, ()),
+    ),
+    "FMEN is VDSR's equal at half the parameters": (
+        ("VDSR", "vdsr", {}, ()),
+        ("FMEN", "fmen", {}, ()),
+    ),
+    "W2AMSN needs its attention and its weighted fusion": (
+        ("without NCAB", "w2amsn-s", {**W2AMSN, "attention": False}, ()),
+        ("without weighted fusion", "w2amsn-s", {**W2AMSN, "weighted_fusion": False}, ()),
+        ("W2AMSN", "w2amsn-s", W2AMSN, ()),
+    ),
+    "multi-resolution learning beats single up-sampling": (
+        ("single up-sampling", "multi-resolution", {**UNITS, "single": True}, ()),
+        ("multi-resolution", "multi-resolution", UNITS, ()),
+    ),
+    "multi-scale MDRN beats single-scale": (
+        ("MDRN, x2 only", "mdrn", {**MDRN, "scales": [2]}, ()),
+        ("MDRN, x2 x3 x4", "mdrn", MDRN, (2, 3, 4)),
+    ),
+}
+
+
+def gain_of(folder: Path | None, output: Path, overrides: dict[str, Any]) -> float:
+    """Gain over bicubic in dB at the end of a run, which is made if it is not there."""
+    if not list(output.glob("*.safetensors")):
+        run_training(RECIPE, folder, output, overrides, resume=output.exists())
+    with (output / "curve.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("gain_db")]
+    return float(rows[-1]["gain_db"])
+
+
+def main() -> None:
+    """Print the table as Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", type=Path, help="BIDS folder")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--steps", type=int, help="steps of each network")
+    parser.add_argument("--only", default="", help="claims that contain this text")
+    options = parser.parse_args()
+    common: dict[str, Any] = {}
+    if options.folder is None:
+        common = {"data.layout": "phantoms", "data.training": [], "data.validation": []}
+    if options.steps:
+        common["loop.epoch_length"] = options.steps
+    print("| claim | network | parameters | gain over bicubic, dB |\n|---|---|--:|--:|")
+    for claim, entries in CLAIMS.items():
+        if options.only not in claim:
+            continue
+        for label, name, settings, scales in entries:
+            overrides = {**common, "network.name": name, "network.settings": settings}
+            if scales:
+                overrides["network.scales"] = list(scales)
+            run = options.output / label.lower().replace(" ", "-").replace(",", "")
+            gain = gain_of(options.folder, run, overrides)
+            network = create(name, 2, 2, **settings)
+            if name == "fmen":
+                network = network.inference_form()
+            parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+            print(f"| {claim} | {label} | {parameters:,} | {gain:+.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Evaluation of methods on scans: a protocol, its figures, tables and pictures."""

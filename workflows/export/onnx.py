@@ -1,0 +1,164 @@
+"""Networks as ONNX, written only if onnxruntime gives what PyTorch gives."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from finevox.errors import CheckpointError, InputError
+from finevox.networks import Network
+from finevox.pipeline.write import atomically
+
+log = logging.getLogger(__name__)
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-4
+# Batch and sides of the input that is traced, and of those that are compared.
+TRACED = (2, 11, 14, 9)
+COMPARED = ((1, 14, 11, 10), (3, 17, 20, 13), (1, 40, 33, 7))
+
+
+def write_onnx(network: Network, path: Path) -> None:
+    """Export the inference form for one channel, batches and images of any size.
+
+    The network's input is ``image``, as the card of the weights says; its output is ``output``.
+    The record of the weights is in the metadata, under ``finevox``.
+
+    Raises
+    ------
+    CheckpointError
+        If the network cannot be exported, or onnxruntime and PyTorch differ by more than 1e-4.
+    InputError
+        If onnx or onnxruntime is missing, or the file cannot be written.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"ONNX needs {', '.join(missing)}: pip install 'finevox[export]'")
+    if network.spec.kind == "dictionary":
+        raise CheckpointError(
+            f"{network.spec.name} cannot be exported to ONNX: it takes the patches of an image in "
+            "parts, whose number no graph fixes; export safetensors or a bundle instead"
+        )
+    network = network.inference_form().cpu().float()
+    model = _exported(network)
+    facts = {
+        **network.record,
+        "architecture": network.spec.name,
+        "settings": network.settings,
+        "takes": network.spec.takes,
+        "minimum_size": network.spec.minimum_size,
+        "size_multiple": network.size_multiple,
+    }
+    model.metadata_props.add(key="finevox", value=json.dumps(facts))
+    content = model.SerializeToString()
+    difference = _difference(content, network)
+    log.info("%s: onnxruntime and PyTorch differ by %.1e", path, difference)
+    atomically(path, ".onnx", lambda name: Path(name).write_bytes(content))
+
+
+def _exported(network: Network) -> Any:
+    """The ONNX model."""
+    dims = network.settings["spatial_dims"]
+    image = torch.rand(_size(network, TRACED))
+    names = {0: "batch", **{axis + 2: f"side_{axis}" for axis in range(dims)}}
+    try:
+        with _silent():
+            program = torch.onnx.export(
+                network,
+                (image,),
+                dynamo=True,
+                dynamic_shapes=(names,),
+                input_names=["image"],
+                output_names=["output"],
+                verbose=False,
+            )
+    # Tracing runs the network's own code on symbols, which may raise any error.
+    except Exception as error:
+        raise CheckpointError(
+            f"network {network.spec.name}, {dims}-D, cannot be exported to ONNX for images of any "
+            f"size ({_reason(error)}); export safetensors or a bundle instead"
+        ) from error
+    assert program is not None  # noqa: S101 - with dynamo there is always one
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without what the exporter prints of its progress, and of what is its own to mend."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of the innermost error."""
+    inner: BaseException = error
+    while inner.__cause__ is not None:
+        inner = inner.__cause__
+    lines = str(inner).strip().splitlines()
+    return lines[0] if lines else type(inner).__name__
+
+
+def _difference(content: bytes, network: Network) -> float:
+    """The largest difference of onnxruntime from PyTorch over images of several sizes.
+
+    Raises
+    ------
+    CheckpointError
+        If it is more than the tolerance, relative to the largest value where that is above 1.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # of onnxruntime: errors are raised, once
+    name, largest = network.spec.name, 0.0
+    for sides in COMPARED:
+        image = torch.rand(_size(network, sides), generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            expected = network(image).numpy()
+        size = "x".join(map(str, image.shape))
+        try:
+            session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+            (output,) = session.run(None, {"image": image.numpy()})
+        # onnxruntime has its own errors, without a common class.
+        except Exception as error:
+            raise CheckpointError(
+                f"network {name}: onnxruntime cannot run the export on {size} ({_reason(error)})"
+            ) from error
+        scale = max(1.0, float(np.abs(expected).max()))
+        same = output.shape == expected.shape
+        difference = float(np.abs(output - expected).max()) / scale if same else math.inf
+        if not difference <= TOLERANCE:
+            raise CheckpointError(
+                f"network {name}: on {size} onnxruntime and PyTorch differ by {difference:.1e}, "
+                f"more than {TOLERANCE:g}; nothing was written"
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _size(network: Network, sides: Sequence[int]) -> tuple[int, ...]:
+    """Batch, channel and sides that keep to the network's rule of sizes."""
+    batch, *spatial = sides[: 1 + network.settings["spatial_dims"]]
+    multiple, least = network.size_multiple, network.spec.minimum_size
+    allowed = [math.ceil(max(side, least) / multiple) * multiple for side in spatial]
+    return (batch, 1, *allowed)
