@@ -6,16 +6,17 @@ scans:
 
     python benchmarks/order.py BIDS_FOLDER --output RUNS
 
-Without a folder the scans are computed phantoms, which shows that it works and nothing more.
-Finished runs are not repeated. The large networks are made smaller, by the settings that the
-table names, so that all of them fit in an hour on one core of a CPU; a network that starts slowly
-is behind here and may not be in the end.
+Without a folder the scans are computed phantoms and the steps few, which shows that it works and
+nothing more. Finished runs in the folder ``--output`` are not repeated. The large networks are
+made smaller, by the settings below, so that all of them fit in an hour on one core of a CPU; a
+network that starts slowly is behind here and may not be in the end.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from finevox.networks import create
 from finevox.workflows.training.command import run_training
 
 RECIPE = "order"
+STEPS_ON_PHANTOMS = 10
 W2AMSN = {"blocks": 3, "features": 16, "recon_width": 64}
 UNITS = {"units": 4, "features": 48}
 MDRN = {"blocks": 6, "features": 32}
@@ -72,25 +74,31 @@ def main() -> None:
     """Print the table as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, help="BIDS folder")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--steps", type=int, help="steps of each network")
+    parser.add_argument("--output", type=Path, help="folder of the runs (default: kept nowhere)")
+    parser.add_argument("--steps", type=int, help="steps of each network (default: the recipe's)")
     parser.add_argument("--only", default="", help="claims that contain this text")
     options = parser.parse_args()
     common: dict[str, Any] = {}
     if options.folder is None:
         common = {"data.layout": "phantoms", "data.training": [], "data.validation": []}
-    if options.steps:
-        common["loop.epoch_length"] = options.steps
+    if steps := options.steps or (STEPS_ON_PHANTOMS if options.folder is None else None):
+        common["loop.epoch_length"] = steps
+    with tempfile.TemporaryDirectory() as nowhere:
+        compare(options.folder, options.output or Path(nowhere), options.only, common)
+
+
+def compare(folder: Path | None, output: Path, only: str, common: dict[str, Any]) -> None:
+    """Train what is not trained yet and print a row of the table for each network."""
     print("| claim | network | parameters | gain over bicubic, dB |\n|---|---|--:|--:|")
     for claim, entries in CLAIMS.items():
-        if options.only not in claim:
+        if only not in claim:
             continue
         for label, name, settings, scales in entries:
             overrides = {**common, "network.name": name, "network.settings": settings}
             if scales:
                 overrides["network.scales"] = list(scales)
-            run = options.output / label.lower().replace(" ", "-").replace(",", "")
-            gain = gain_of(options.folder, run, overrides)
+            run = output / label.lower().replace(" ", "-").replace(",", "")
+            gain = gain_of(folder, run, overrides)
             network = create(name, 2, 2, **settings)
             if name == "fmen":
                 network = network.inference_form()

@@ -87,3 +87,23 @@ def growth(network: Network) -> tuple[int, ...]:
     if network.spec.takes == "interpolated":
         return (1,) * len(network.factors)
     return network.factors
+
+
+class Anchored(Network):
+    """Puts sample j at ``s j`` and fills in linearly: where what learns from k-space puts it."""
+
+    halo = 1
+
+    def __init__(self, *factors: int) -> None:
+        super().__init__()
+        self.spec = ARCHITECTURES["espcn"]
+        self.factors = factors
+        self.settings = {"spatial_dims": len(factors), "scale": list(factors), "in_channels": 1}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for axis, s in enumerate(self.factors, start=2):
+            n = x.shape[axis]
+            after = torch.cat([x.narrow(axis, 1, n - 1), x.narrow(axis, n - 1, 1)], axis)
+            steps = [x + (after - x) * step / s for step in range(s)]
+            x = torch.stack(steps, axis + 1).flatten(axis, axis + 1)
+        return x

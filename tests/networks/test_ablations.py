@@ -1,5 +1,7 @@
 """The networks that papers compare their own with are those without the part in question."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from small import SMALL
@@ -57,6 +59,6 @@ def test_single_up_sampling_is_the_last_unit(dims: int) -> None:
 )
 def test_ablations_are_recognised_by_their_keys(name: str, settings: dict[str, object]) -> None:
     network = built(name, 2, **settings)
-    seen = recognise(network.state_dict(), "weights.pth", {"scale": 2})
+    seen = recognise(network.state_dict(), Path("weights.pth"), {"scale": 2})
     create(seen.name, **seen.settings).load_state_dict(dict(seen.state), strict=True)
     assert {key: seen.settings[key] for key in settings} == settings

@@ -3,12 +3,13 @@
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from small import IN_DIMS, NETWORKS, build
+from small import IN_DIMS, NETWORKS, Anchored, build
 
-from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, architecture
+from finevox.networks import ARCHITECTURES, Network, SelfEnsemble
 
 Symmetry = Callable[[torch.Tensor], torch.Tensor]
 
@@ -146,32 +147,11 @@ def test_it_describes_itself_as_its_network(name: str) -> None:
         assert getattr(ensemble, attribute) == getattr(network, attribute)
 
 
-@pytest.mark.parametrize(("dims", "scale"), [(2, 2), (2, 3), (3, 2), (2, (2, 3))])
-def test_mirrored_kspace_networks_keep_their_samples_in_place(
-    dims: int, scale: int | tuple[int, int]
-) -> None:
-    class Linear(Network):
-        """Sample j at ``s j``, and straight lines between."""
-
-        halo = 1
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.spec = architecture("espcn")
-            self.settings = {"spatial_dims": dims, "scale": scale, "in_channels": 1}
-            self.factors = (scale,) * dims if isinstance(scale, int) else scale
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            for axis, s in enumerate(self.factors, start=2):
-                n = x.shape[axis]
-                after = torch.cat([x.narrow(axis, 1, n - 1), x.narrow(axis, n - 1, 1)], axis)
-                steps = [x + (after - x) * step / s for step in range(s)]
-                x = torch.stack(steps, axis + 1).flatten(axis, axis + 1)
-            return x
-
-    own = Linear()
-    x = torch.rand(1, 1, *range(6, 6 + dims), dtype=torch.float64)
-    inside = (..., *(slice(s, -s) for s in own.factors))
+@pytest.mark.parametrize("factors", [(2, 2), (3, 3), (2, 2, 2), (2, 3)])
+def test_mirrored_kspace_networks_keep_their_samples_in_place(factors: tuple[int, ...]) -> None:
+    own = Anchored(*factors)
+    x = torch.rand(1, 1, *range(6, 6 + len(factors)), dtype=torch.float64)
+    inside: tuple[Any, ...] = (..., *(slice(s, -s) for s in factors))
     ensemble = SelfEnsemble(own, "kspace")
     torch.testing.assert_close(ensemble(x)[inside], own(x)[inside])
     assert ensemble(x).shape == own(x).shape

@@ -95,7 +95,8 @@ def test_kspace_l1_of_one_wrong_sample_and_of_a_wrong_mean(dims: int) -> None:
     _, target = pair(dims)
     samples = math.prod(SIDES[dims])
     one = target.clone()
-    one[(..., *[1] * dims)] += 0.3
+    middle: tuple[Any, ...] = (..., *[1] * dims)
+    one[middle] += 0.3
     assert value("kspace_l1", one, target) == pytest.approx(0.3 / math.sqrt(samples))
     assert value("kspace_l1", target - 0.3, target) == pytest.approx(0.3 / math.sqrt(samples))
 
@@ -272,7 +273,12 @@ def test_least_and_with_a_finite_gradient_where_nothing_is_wrong(name: str, dims
 
 def test_loss_is_the_weighted_sum_of_what_is_reported() -> None:
     output, target = pair(2)
-    weights = {"l1": 2, "mse": {"weight": 0.5}, "charbonnier": {"eps": 0.1}, "ssim": 0}
+    weights: dict[str, Any] = {
+        "l1": 2,
+        "mse": {"weight": 0.5},
+        "charbonnier": {"eps": 0.1},
+        "ssim": 0,
+    }
     values = create_loss(weights, build("espcn"))({"output": output}, target)
     assert list(values) == ["l1", "mse", "charbonnier", "loss"]
     assert values["l1"].item() == pytest.approx((output - target).abs().mean().item())

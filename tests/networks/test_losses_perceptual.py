@@ -84,7 +84,7 @@ def test_of_images_by_hand(weights: Path, options: dict[str, Any], last: int) ->
     seen = [features(state_of_vgg(), x, last, activated=activated) for x in (output, target)]
     compare = F.mse_loss if options.get("norm") == "mse" else F.l1_loss
     actual = criterion({"output": output}, target)["perceptual"]
-    torch.testing.assert_close(actual, compare(*seen), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(actual, compare(seen[0], seen[1]), rtol=1e-5, atol=1e-7)
     assert actual > 0
 
 
@@ -101,7 +101,7 @@ def test_of_volumes_by_hand(file: Path) -> None:
             for x in (output, target)
             for plane in [torch.cat(x.unbind(axis))]
         ]
-        directions.append(F.l1_loss(*seen))
+        directions.append(F.l1_loss(seen[0], seen[1]))
     actual = criterion({"output": output}, target)["perceptual"]
     torch.testing.assert_close(actual, torch.stack(directions).mean(), rtol=1e-5, atol=1e-7)
 

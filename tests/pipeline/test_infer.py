@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SliceInferer
 from phantoms import AFFINES, head_phantom
-from small import IN_DIMS, LOCAL, NETWORKS, build
+from small import IN_DIMS, LOCAL, NETWORKS, Anchored, build
 
 from finevox import GeometryError, InputError
 from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, architecture, create
@@ -306,27 +306,6 @@ def test_seeded_noise_is_the_same_on_every_run() -> None:
     assert not torch.equal(first.as_tensor(), other.as_tensor())
 
 
-class Linear(Network):
-    """Puts sample j at ``s j`` and fills in linearly, as what learns from k-space does."""
-
-    halo = 1
-
-    def __init__(self, scale: int, spatial_dims: int) -> None:
-        super().__init__()
-        self.spec = architecture("espcn")
-        self.settings = {"spatial_dims": spatial_dims, "scale": scale, "in_channels": 1}
-        self.factors = (scale,) * spatial_dims
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for axis, s in enumerate(self.factors, start=2):
-            n = x.shape[axis]
-            after = x.narrow(axis, n - 1, 1)
-            ends = torch.cat([x.narrow(axis, 1, n - 1), after], axis)
-            steps = [x + (ends - x) * step / s for step in range(s)]
-            x = torch.stack(steps, axis + 1).flatten(axis, axis + 1)
-        return x
-
-
 @pytest.mark.parametrize("tile", [None, 4])
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("shape", [(8, 7, 9), (9, 8, 10), (7, 7, 7)])
@@ -341,10 +320,13 @@ def test_kspace_networks_put_odd_and_even_lengths_where_the_affine_says(
         return (indices @ grid.affine[:3, :3].T + grid.affine[:3, 3]) @ direction
 
     grid = Grid(shape, OBLIQUE)
-    volume = MetaTensor(torch.from_numpy(ramp(grid))[None, None].float(), affine=OBLIQUE)
+    volume = MetaTensor(
+        torch.from_numpy(ramp(grid))[None, None].float(), affine=torch.from_numpy(OBLIQUE)
+    )
     dims = len(axes)
-    out = NetworkInferer(scale, axes, dims, "kspace", tile=tile)(volume, Linear(scale, dims))
-    wanted = ramp(Grid(tuple(out.shape[2:]), np.asarray(out.affine)))
+    out = NetworkInferer(scale, axes, dims, "kspace", tile=tile)(volume, Anchored(*[scale] * dims))
+    i, j, k = out.shape[2:]
+    wanted = ramp(Grid((i, j, k), np.asarray(out.affine)))
     # Beyond the outermost samples nothing is known.
     inside = tuple(slice(scale, -scale) if axis in axes else slice(None) for axis in range(3))
     np.testing.assert_allclose(out.numpy()[0, 0][inside], wanted[inside], atol=1e-4)

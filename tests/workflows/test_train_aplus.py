@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from finevox.workflows.training import run_training
 from images import command, read_nifti, write_nifti
 from monai.data import MetaTensor
 from phantoms import affine_of, head_phantom
@@ -23,6 +22,7 @@ from finevox.pipeline.infer import NetworkInferer
 from finevox.pipeline.patches import FOREGROUND, load_pairs, subject_scans
 from finevox.transforms.bicubic import bicubic_resize
 from finevox.workflows.train_aplus import APlusRecipe
+from finevox.workflows.training import run_training
 
 RECIPE = {
     "network": "aplus",

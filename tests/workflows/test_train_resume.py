@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from ignite.engine import Events
 from images import Answer, command, contents
 from trainings import SMALL_FMEN, curve, settings_of, write_recipe, write_scans
@@ -237,4 +238,20 @@ def test_a_foreign_checkpoint_is_refused(tmp_path: Path, data: Path, capfd: Capt
 
 def test_resume_of_nothing_is_a_start(tmp_path: Path, data: Path, capfd: Capture) -> None:
     answer = finevox_train(capfd, write_recipe(tmp_path), data, tmp_path / "run", "--resume")
+    assert answer.code == 0, answer.err
+
+
+def test_settings_that_came_since_do_not_make_another_recipe(
+    tmp_path: Path, data: Path, capfd: Capture
+) -> None:
+    config, run = write_recipe(tmp_path), tmp_path / "run"
+    assert finevox_train(capfd, config, data, run).code == 0
+    # As a version without these settings would have left them.
+    written = yaml.safe_load((run / "recipe.yaml").read_text())
+    last = state(run)
+    for recipe in (written, last["identity"]):
+        del recipe["adversarial"], recipe["loop"]["compile"], recipe["network"]["init"]
+    (run / "recipe.yaml").write_text(yaml.safe_dump(written))
+    torch.save(last, run / "checkpoints" / "last.pt")
+    answer = finevox_train(capfd, config, data, run, "--resume")
     assert answer.code == 0, answer.err

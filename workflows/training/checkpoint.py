@@ -17,12 +17,14 @@ import torch
 from ignite.engine import Engine, Events
 
 from finevox.errors import CheckpointError
-from finevox.pipeline.train_settings import TrainSettings
+from finevox.pipeline.train_settings import NetworkSettings, TrainSettings
 from finevox.pipeline.write import atomically
 
 log = logging.getLogger(__name__)
 
 LAST, BEST = "last.pt", "best.pt"
+# Groups of settings without defaults of their own.
+OPEN = ("loss",)
 # Parts that a run may have got since.
 OPTIONAL = ("early",)
 # What may be another when a run goes on: none of it changes a step.
@@ -107,7 +109,7 @@ class Checkpoints:
         """
         path = self.folder / LAST
         state = read_state(path)
-        if others := differences(state["identity"], self.identity, self.free):
+        if others := differences(completed(state["identity"]), self.identity, self.free):
             raise CheckpointError(
                 f"{path}: is a checkpoint of another recipe, which differs in "
                 f"{', '.join(others)}; choose another output folder"
@@ -164,6 +166,18 @@ def free_keys(settings: TrainSettings) -> tuple[str, ...]:
     """What may be another when a run goes on; its length, where no step depends on it."""
     bound = settings.schedule.name == "cosine" or "recursive" in settings.loss
     return FREE if bound else (*FREE, "loop.epochs")
+
+
+def completed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as an earlier version wrote it, with settings that came since at their defaults."""
+    out = dict(content)
+    for name, default in TrainSettings(NetworkSettings("")).as_dict().items():
+        if isinstance(default, dict) and isinstance(out.get(name), Mapping):
+            # What a loss or a network is given is not ours to complete.
+            out[name] = {**default, **out[name]} if name not in OPEN else out[name]
+        else:
+            out.setdefault(name, default)
+    return out
 
 
 def differences(one: Any, other: Any, free: Collection[str] = (), name: str = "") -> list[str]:

@@ -21,7 +21,7 @@ from finevox.pipeline.provenance import command_line
 from finevox.pipeline.recipes import read_yaml
 from finevox.pipeline.train_settings import TrainSettings
 from finevox.pipeline.write import write_json, write_text
-from finevox.workflows.training.checkpoint import LAST, differences
+from finevox.workflows.training.checkpoint import LAST, completed, differences
 from finevox.workflows.training.curves import CURVE
 
 PACKAGES = (
@@ -65,7 +65,7 @@ class RunFolder:
         if self.recipe.exists():
             # Through YAML and back, so that both have its types.
             asked = yaml.safe_load(yaml.safe_dump(settings.as_dict()))
-            if others := differences(read_yaml(self.recipe), asked, free):
+            if others := differences(completed(read_yaml(self.recipe)), asked, free):
                 raise ConfigError(
                     f"{self.path}: holds a run of another recipe, which differs in "
                     f"{', '.join(others)}; choose another output folder"

@@ -132,6 +132,7 @@ class TrainWorkflow(PythonicWorkflow):
         self._check_request()
         self.scans = scans_of(settings.data)
         self.split: Split = make_split(self.scans, settings.data, settings.loop.seed)
+        subjects = {part: [*getattr(self.split, part)] for part in ("training", "validation")}
         self.kept = KeptTerms(self.loss)
         self.meter = LossMeter(self.kept)
         self.gain = Gain()
@@ -145,7 +146,7 @@ class TrainWorkflow(PythonicWorkflow):
                 "schedule": self.schedule,
                 "meter": self.meter,
             },
-            {**settings.as_dict(), "subjects": self._subjects()},
+            {**settings.as_dict(), "subjects": subjects},
             every=settings.loop.save_every,
             free=free,
             write=self.world.first,
@@ -377,10 +378,6 @@ class TrainWorkflow(PythonicWorkflow):
         self._get_property("adversary", self.properties["adversary"])
         if self.settings.network.init is not None:
             initialise(network, self.settings.network.init)
-
-    def _subjects(self) -> dict[str, list[str]]:
-        split = self.split
-        return {"training": [*split.training], "validation": [*split.validation]}
 
     def _logged(self) -> AbstractContextManager[None]:
         return self.folder.logged() if self.world.first else nullcontext()
