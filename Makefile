@@ -3,7 +3,7 @@
 #   make demo    degrade, restore and compare a brain; images and a picture go to ./demo
 #   make test    run the tests
 #   make test-all  and the slow ones: every network at full size
-#   make docs    make docs/networks.md from the table of architectures
+#   make docs    make docs/networks.md from the table of architectures, and the learning curves
 #   make lint    style, types and import layers
 #   make bench   run the benchmarks
 #   make clean   remove .venv and whatever these targets left, but no results
@@ -50,6 +50,7 @@ test-all: test
 
 docs: .venv/.installed-run
 	@$(BIN)/python docs/make_networks.py
+	@$(BIN)/python docs/make_curves.py
 
 lint: .venv/.installed-dev
 	$(BIN)/ruff check .

@@ -71,7 +71,7 @@ def methods() -> str:
                 number(spec.parameters),
                 giga(spec.mult_adds),
                 spec.field_text,
-                "; ".join(str(own) for own in weights[name]) or "-",
+                "<br>".join(own.summary for own in weights[name]) or "-",
                 "interpretation" if spec.interpretation else "as published",
                 f"{spec.licence} ({spec.source})" if spec.source else "-",
             )

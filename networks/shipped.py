@@ -49,8 +49,14 @@ class Shipped:
 
     @property
     def mult_adds(self) -> int:
-        """Multiply-accumulates of the network, from the table."""
+        """Multiply-accumulates of the network as the table has it: 2-D, x2, default settings."""
         return architecture(self.network).mult_adds
+
+    @property
+    def summary(self) -> str:
+        """What they are for and what they gained, such as ``2-D x2 bicubic, +3.69 dB``."""
+        gain = "" if self.gain_db is None else f", {self.gain_db:+.2f} dB"
+        return _words("", *self.request[1:]) + gain
 
     def __str__(self) -> str:
         return _words(*self.request)
@@ -107,14 +113,15 @@ def choose_shipped(
     known = [one for one in fits if one.gain_db is not None]
     if quality == "fast":
         chosen = min(networks, key=lambda one: (one.mult_adds, -_gain(one)))
-        fact = f"the fewest multiply-adds ({chosen.mult_adds / 1e9:.2f} G)"
+        fact = f"the fewest multiply-adds ({chosen.mult_adds / 1e9:.2f} G in 2-D at x2)"
     elif known:
         chosen = max(known, key=_gain)
         fact = f"the largest gain on validation subjects ({_gain(chosen):+.2f} dB)"
     else:
         # More computing is the best guess.
         chosen = max(networks, key=lambda one: one.mult_adds)
-        fact = f"the most multiply-adds ({chosen.mult_adds / 1e9:.2f} G), as no gain is recorded"
+        count = f"{chosen.mult_adds / 1e9:.2f} G in 2-D at x2"
+        fact = f"no gain is recorded, so the most multiply-adds ({count})"
     return Choice(chosen, f"{quality}: {fact} of {len(fits)} shipped for {words}")
 
 

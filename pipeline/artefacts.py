@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 
 import torchio as tio
 
 from finevox.errors import ConfigError
+from finevox.pipeline.recipes import nearest
 
 # TorchIO's own strengths, save for noise, whose default hides the anatomy at intensities 0 to 1.
 ARTEFACTS: Mapping[str, Callable[..., tio.Transform]] = {
@@ -33,8 +33,7 @@ def make_artefacts(probabilities: Mapping[str, object]) -> tio.Transform | None:
     transforms = []
     for name, probability in probabilities.items():
         if name not in ARTEFACTS:
-            near = difflib.get_close_matches(name, ARTEFACTS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(ARTEFACTS)}"
+            hint = nearest(name, ARTEFACTS)
             raise ConfigError(f"degradation.artefacts: unknown {name}; {hint}")
         if not isinstance(probability, int | float) or not 0 <= probability <= 1:
             raise ConfigError(

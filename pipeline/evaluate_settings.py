@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from finevox.errors import ConfigError
+from finevox.networks.shipped import Quality
 from finevox.pipeline.figures import MEASURES
 from finevox.pipeline.protocol import Protocol, ProtocolName, make_protocol
 from finevox.pipeline.recipes import as_plain, from_mapping
@@ -28,7 +29,9 @@ UNAVAILABLE: Mapping[str, str] = {
 class MethodSettings:
     """One method: a name of ``finevox networks``, or weights of one's own, or both.
 
-    ``weights`` may have ``{scale}`` and ``{degradation}`` in it, where there is a file for each.
+    ``network`` may be ``auto``: the shipped weights that ``finevox upscale`` would choose, as
+    ``quality`` says. ``weights`` may have ``{scale}`` and ``{degradation}`` in it, where there is
+    a file for each.
     ``label`` is what tables call it; ``scales`` are those to run it at, none for all.
     """
 
@@ -37,6 +40,7 @@ class MethodSettings:
     label: str | None = None
     scales: tuple[int, ...] = ()
     self_ensemble: bool = False
+    quality: Quality = "fast"
 
     def __post_init__(self) -> None:
         if self.network is None and self.weights is None:

@@ -24,6 +24,7 @@ from finevox.pipeline.plan import Plan, make_plan, network_input_shape
 from finevox.transforms.dictionary import grid_of, on_grid
 from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention, Grid, Scale, finest_axes, per_axis
+from finevox.transforms.kspace import kspace_to_fov
 from finevox.transforms.resize import Degradation, convention_of, degrade, enlarge
 from finevox.transforms.tiles import tiles
 
@@ -80,6 +81,9 @@ class NetworkInferer(Inferer):
         where memory asks for it. The result does not depend on it.
     progress
         Called with the number of pieces done and their total.
+    moves_samples
+        Whether samples of truncated k-space are moved to where the network, which learnt from
+        bicubic reduction as well, takes them (:func:`~finevox.transforms.kspace.kspace_to_fov`).
 
     ``plan`` is that of the last call.
     """
@@ -95,6 +99,8 @@ class NetworkInferer(Inferer):
         max_memory: int | None = None,
         tile: int | None = None,
         progress: Progress = silent,
+        *,
+        moves_samples: bool = False,
     ) -> None:
         super().__init__()
         self.scale = scale
@@ -102,6 +108,7 @@ class NetworkInferer(Inferer):
         self.spatial_dims = spatial_dims
         self.convention = convention
         self.interpolation = interpolation
+        self.moves_samples = moves_samples
         self.device = torch.device(device)
         self.max_memory = max_memory
         self.tile = tile
@@ -150,6 +157,8 @@ class NetworkInferer(Inferer):
             volume = volumes[index].numpy()
             if self.interpolation is not None:
                 volume, _ = enlarge(volume, grid, self.interpolation, tuple(factors.values()), axes)
+            elif self.moves_samples:
+                volume = kspace_to_fov(volume, factors)
             source = torch.movedim(torch.from_numpy(volume), axes, last)
             target = torch.movedim(out[index], axes, last)
             if len(axes) == 3:
@@ -176,7 +185,7 @@ class NetworkInferer(Inferer):
         at sample ``s j`` of the output. The centre of the DFT of an odd length makes that
         ``s j + s // 2``.
         """
-        if self.convention != "kspace" or self.interpolation is not None:
+        if self.convention != "kspace" or self.interpolation is not None or self.moves_samples:
             return [0] * len(grid.shape)
         return [n % 2 if factors.get(axis, 1) > 1 else 0 for axis, n in enumerate(grid.shape)]
 

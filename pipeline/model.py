@@ -27,6 +27,8 @@ from finevox.transforms.resize import DEFAULT_DEGRADATION, ENLARGEMENT_OF, conve
 
 log = logging.getLogger(__name__)
 
+# The degradation of weights that learnt both.
+MIXED = "mixed"
 # What runs with random weights where no network is named.
 ANY_NETWORK = "fmen"
 
@@ -91,7 +93,9 @@ def get_network(settings: UpscaleSettings) -> Network:
         # The layout that convolutions on a CPU want, so that they need not rearrange weights.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.self_ensemble:
-        network = SelfEnsemble(network, convention_for(network, settings)).eval()
+        moved = moves_samples(network, settings)
+        own = "fov" if moved else convention_for(network, settings)
+        network = SelfEnsemble(network, own).eval()
     return network.requires_grad_(requires_grad=False)
 
 
@@ -148,7 +152,7 @@ def _check_fits(network: Network, settings: UpscaleSettings, spatial_dims: int) 
             f"{scale_option(settings.scale)}; give --scale {held} or other weights"
         ) from error
     trained_for = network.record.get("degradation")
-    if None not in (trained_for, settings.degradation) and trained_for != settings.degradation:
+    if trained_for not in (None, MIXED, settings.degradation) and settings.degradation is not None:
         raise CheckpointError(
             f"{path}: these weights are for {trained_for} degradation, asked is "
             f"{settings.degradation}; leave out --degradation or give other weights"
@@ -163,7 +167,18 @@ def scale_option(scale: int | Sequence[int]) -> str:
 
 def degradation_of(network: Network, settings: UpscaleSettings) -> str:
     """The degradation that a network undoes: as recorded, as asked for, or bicubic."""
-    return str(network.record.get("degradation") or settings.degradation or DEFAULT_DEGRADATION)
+    recorded = network.record.get("degradation")
+    told = None if recorded == MIXED else recorded
+    return str(told or settings.degradation or DEFAULT_DEGRADATION)
+
+
+def moves_samples(network: Network, settings: UpscaleSettings) -> bool:
+    """Whether a network takes truncated k-space where bicubic reduction would have it.
+
+    One for both degradations does, since it has one grid; interpolation leaves nothing to move.
+    """
+    both = network.record.get("degradation") == MIXED and network.spec.takes == "low"
+    return both and degradation_of(network, settings) == "kspace"
 
 
 def convention_for(network: Network, settings: UpscaleSettings) -> Convention:

@@ -26,6 +26,7 @@ from finevox.pipeline.patches import (
     Pair,
     divisor,
     enlarged_back,
+    on_one_grid,
     reduced,
 )
 from finevox.pipeline.train_settings import DegradationSettings, PatchSettings
@@ -219,6 +220,10 @@ class PairSampler(tio.data.sampler.RandomSampler):
             low = np.asarray(add_complex_noise(low, snr_db, draw), dtype=np.float32)
         if self.interpolated:
             low = enlarged_back(low, sides[0].shape, kind)
+        elif self.degradation.kind == "mixed" and kind == "kspace":
+            # One network cannot put its samples in two places. Enlarged back, both kinds lie on
+            # the target's.
+            low = on_one_grid(low, self.factors)
         return low, sides[0]
 
     def _patches(self, low: Volume, high: Volume, corner: Sequence[int]) -> dict[str, torch.Tensor]:

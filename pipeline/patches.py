@@ -21,6 +21,7 @@ from finevox.pipeline.scans import find_scans
 from finevox.transforms.enlargement import enlarge_array
 from finevox.transforms.grid import Grid, finest_axes
 from finevox.transforms.intensity import Preparation
+from finevox.transforms.kspace import kspace_to_fov
 from finevox.transforms.resize import DEGRADE, ENLARGEMENT_OF
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,12 @@ def reduced(high: Slices, factors: Sequence[int], degradation: str) -> Slices:
     new_length = {axis: high.shape[axis] // factor for axis, factor in enumerate(factors, start=1)}
     changed = {axis: n for axis, n in new_length.items() if n != high.shape[axis]}
     return np.asarray(DEGRADE[degradation](high, changed), dtype=np.float32)
+
+
+def on_one_grid(low: Slices, factors: Sequence[int]) -> Slices:
+    """What :func:`reduced` leaves of k-space, where it leaves what is reduced bicubically."""
+    along = dict(enumerate(factors, start=1))
+    return np.asarray(kspace_to_fov(low, along), dtype=np.float32)
 
 
 def enlarged_back(low: Slices, shape: Sequence[int], degradation: str) -> Slices:

@@ -63,6 +63,9 @@ class DataSettings:
 class DegradationSettings:
     """How the input is made of the target; ``mixed`` draws one of both kinds for each patch.
 
+    Then truncated k-space is moved, by a part of a sample, to where bicubic reduction would have
+    it, so that a network learns one grid, that of the ``fov`` convention. Inference does the same.
+
     ``noise_snr_db`` is the range that the SNR of complex noise is drawn from. ``artefacts`` maps
     names of TorchIO artefacts (bias_field, ghosting, motion, noise, gamma) to the probability
     that the input side of a volume gets one.
@@ -94,21 +97,30 @@ class PatchSettings:
 
 @dataclass(frozen=True)
 class AdversarialSettings:
-    """A discriminator and its share: ``kind`` is the loss of generator and discriminator."""
+    """A discriminator and its share: ``kind`` is the loss of generator and discriminator.
+
+    ``gradient_weight`` is the share of a second discriminator like the first, which judges
+    gradient maps, as in SPSR; 0 for none.
+    """
 
     discriminator: str = "srgan-discriminator"
     settings: Mapping[str, Any] = field(default_factory=dict)
     kind: Literal["vanilla", "relativistic", "least-squares"] = "vanilla"
     weight: float = 1e-3
+    gradient_weight: float = 0.0
     learning_rate: float = 1e-4
 
 
 @dataclass(frozen=True)
 class OptimiserSettings:
-    """The optimiser; ``momentum`` is that of sgd, ``betas`` and ``eps`` those of the Adams."""
+    """The optimiser; ``momentum`` is that of sgd, ``betas`` and ``eps`` those of the Adams.
+
+    ``last_layer_rate`` is the share of the learning rate that the last layer has.
+    """
 
     name: Literal["adam", "adamw", "adamax", "sgd", "rmsprop"] = "adam"
     learning_rate: float = 1e-4
+    last_layer_rate: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     momentum: float = 0.9

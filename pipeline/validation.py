@@ -37,9 +37,9 @@ def validation_pairs(
 ) -> dict[str, Pair]:
     """Low and high resolution of every scan by its name: ``(S, h, w)``, or ``(1, h, w, d)``.
 
-    2-D networks get ``slices`` slices in the plane of acquisition, 3-D ones a block in the
-    middle. Noise is that of the middle of its range, the same in every call; artefacts are left
-    out, and mixed degradations are bicubic here.
+    2-D networks get ``slices`` slices in the plane of acquisition, one slice being the middle
+    one, 3-D ones a block in the middle. Noise is that of the middle of its range, the same in
+    every call; artefacts are left out, and mixed degradations are bicubic here.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def validation_pairs(
     Raises
     ------
     InputError
-        If a scan cannot be read, is constant or too small.
+        If a scan cannot be read, is too small, or constant where it is looked at.
     """
     network, degradation = settings.network, settings.degradation
     scale = scale or network.scale
@@ -63,7 +63,8 @@ def validation_pairs(
         if len(factors) == 2:
             [plane] = plane_axes(read_grid(scan), every_plane=False)
             high = np.moveaxis(volume, plane, (1, 2))
-            places = np.linspace(*SPAN, min(slices, len(high))) * len(high)
+            count = min(slices, len(high))
+            places = len(high) * (np.linspace(*SPAN, count) if count > 1 else np.full(1, 0.5))
             high = high[places.astype(int)]
         else:
             high = volume[None]
@@ -83,6 +84,11 @@ def validation_pairs(
             low = enlarged_back(low, high.shape, kind)
         if len(factors) == 3:
             low, high = _middle(low, high, factors)
+        if np.ptp(high) == 0:
+            raise InputError(
+                f"{scan.label}: constant where it is validated on, so that nothing can be "
+                "compared; raise loop.validation_slices, or leave this scan out"
+            )
         # Images below folders of a folder may have the same name.
         pairs[scan.name if names.count(scan.name) == 1 else scan.label] = (low, high)
     return pairs

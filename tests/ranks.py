@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
+from ignite.engine import Engine
 from small import build
 
 from finevox.pipeline.train_settings import TrainSettings
 from finevox.workflows.training.distributed import (
     Outputs,
+    SyncedSteps,
     World,
     any_of,
     join_world,
@@ -35,11 +37,12 @@ RECIPE = {
     },
     "loop": {"epochs": 2, "epoch_length": 2, "accumulate": 2, "patience": 3},
 }
+STEPS, BATCHES = 3, 2
 State = dict[str, torch.Tensor]
 
 
 def learn(name: str, world: World) -> State:
-    """Weights after three steps of two batches; each is shared out among the processes."""
+    """Weights after some steps; each batch is shared out among the processes."""
     scales = NETWORKS[name]
     settings: dict[str, Any] = {"scales": list(scales)} if len(scales) > 1 else {}
     # Other first weights in every process, which take those of the first.
@@ -48,16 +51,22 @@ def learn(name: str, world: World) -> State:
     module = parallel(outputs, world, varying=outputs.varying)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
     generator = torch.Generator().manual_seed(0)
-    for step in range(3):
-        scale = scales[step % len(scales)]
+
+    def learn_batch(engine: Engine, batch: int) -> None:
+        # The batches of a step have different scales, and so leave different weights out.
+        scale = scales[batch % len(scales)]
         network.at_scale(scale)
-        optimiser.zero_grad()
-        for _ in range(2):
-            image = torch.rand(4, 1, 6, 6, generator=generator)
-            target = torch.rand(4, 1, 6 * scale, 6 * scale, generator=generator)
-            own = module(image.chunk(world.size)[world.rank])["output"]
-            (F.mse_loss(own, target.chunk(world.size)[world.rank]) / 2).backward()
-        optimiser.step()
+        image = torch.rand(4, 1, 6, 6, generator=generator)
+        target = torch.rand(4, 1, 6 * scale, 6 * scale, generator=generator)
+        own = module(image.chunk(world.size)[world.rank])["output"]
+        (F.mse_loss(own, target.chunk(world.size)[world.rank]) / BATCHES).backward()
+        if engine.state.iteration % BATCHES == 0:
+            optimiser.step()
+            optimiser.zero_grad()
+
+    engine = Engine(learn_batch)
+    SyncedSteps(module, BATCHES).attach(engine)
+    engine.run(range(STEPS * BATCHES))
     return network.state_dict()
 
 
@@ -66,7 +75,7 @@ def train(folder: Path) -> dict[str, State]:
     workflow = TrainWorkflow(TrainSettings.from_mapping(RECIPE), output=folder)
     workflow.initialize()
     workflow.run()
-    networks = {"generator": workflow.network_def, "judge": workflow.adversary.discriminator}
+    networks = {"generator": workflow.network_def, "judge": workflow.adversaries[0].discriminator}
     learnt = {name: dict(one.named_parameters()) for name, one in networks.items()}
     workflow.finalize()
     return learnt

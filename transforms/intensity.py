@@ -3,6 +3,10 @@
 A network sees ``(x - offset) / gain``; what it returns becomes ``y * gain + offset``. Both
 numbers come from percentiles of the whole volume, never of a slice, so the map follows any
 change of units: ``upscale(a x + b) = a upscale(x) + b`` for ``a > 0``.
+
+The lower percentile is that of the volume averaged over its neighbourhood. A degraded volume rings
+below its dark background, most where the skull was stripped, and its own percentile would lift the
+background that a network learnt as 0: that costs up to 0.4 dB.
 """
 
 from __future__ import annotations
@@ -12,12 +16,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from finevox.transforms.grid import Convention
 from finevox.transforms.nonfinite import Nonfinite
 from finevox.transforms.separable import in_float
 
 PERCENTILES = (0.5, 99.5)
+# Side in voxels of the neighbourhood that the lower percentile is averaged over.
+NEIGHBOURHOOD = 3
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,16 @@ class IntensityMap:
     @classmethod
     def of(cls, volume: npt.NDArray[Any]) -> IntensityMap | None:
         """Map the robust range of a finite volume to 0..1, or None if it is constant."""
-        # The whole range is the fallback for volumes that are empty but for a few voxels.
-        for low, high in (
-            np.percentile(volume, PERCENTILES).tolist(),
-            (float(volume.min()), float(volume.max())),
-        ):
-            if high > low:
-                return cls(offset=low, gain=high - low)
-        return None
+        least, greatest = float(volume.min()), float(volume.max())
+        if least == greatest:
+            return None
+        lower, upper = PERCENTILES
+        smooth = ndimage.uniform_filter(volume.astype(np.float64), NEIGHBOURHOOD)
+        low, high = float(np.percentile(smooth, lower)), float(np.percentile(volume, upper))
+        if high <= low:
+            # Empty but for a few voxels.
+            low, high = least, greatest
+        return cls(offset=low, gain=high - low)
 
     def scale(self, volume: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Apply the map; computed in float64, returned in float32."""

@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from scipy import fft
+from scipy import fft, ndimage
 
 from finevox.transforms.separable import RealArray, in_float
 
@@ -32,6 +32,33 @@ def kspace_resize(array: npt.NDArray[Any], new_length: Mapping[int, int]) -> Rea
         if new_length[axis] != out.shape[axis]:
             out = _resize_axis(out, axis, new_length[axis])
     return cast("RealArray", np.ascontiguousarray(out.real))
+
+
+def kspace_to_fov(low: npt.NDArray[Any], factors: Mapping[int, int]) -> RealArray:
+    """Truncated k-space with its samples where bicubic reduction has them.
+
+    After truncation by ``s``, sample ``j`` of an even number lies at sample ``s j`` of the high
+    resolution; after bicubic reduction it lies in the middle of the ``s`` samples from there on,
+    ``(s - 1) / 2`` further. A linear phase moves it, which is exact below the Nyquist frequency.
+
+    Parameters
+    ----------
+    factors
+        What each axis was, or is to be, reduced by.
+    """
+    out = in_float(low)
+    moved = {axis: factor for axis, factor in factors.items() if factor > 1}
+    if not moved:
+        return cast("RealArray", out)
+    shifts = [0.0] * out.ndim
+    for axis, factor in moved.items():
+        # The anchor of an odd number lies s // 2 samples further on.
+        lead = factor // 2 if out.shape[axis] % 2 else 0
+        # ndimage's are counted in the other direction.
+        shifts[axis] = -((factor - 1) / 2 - lead) / factor
+    spectrum = ndimage.fourier_shift(fft.fftn(out, axes=tuple(moved)), shifts)
+    real = fft.ifftn(spectrum, axes=tuple(moved)).real
+    return cast("RealArray", np.ascontiguousarray(real, dtype=out.dtype))
 
 
 def _resize_axis(array: npt.NDArray[Any], axis: int, n_new: int) -> npt.NDArray[Any]:

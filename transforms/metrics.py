@@ -36,9 +36,11 @@ HFEN_SIGMA = 1.5
 
 
 def psnr(reference: Samples, test: Samples, peak: float, mask: Mask | None = None) -> float:
-    """Peak signal-to-noise ratio in dB, infinite for equal volumes."""
+    """Peak signal-to-noise ratio in dB: infinite for equal volumes, no number at a peak of 0."""
     error = float(np.mean(np.square(_difference(reference, test, mask))))
-    return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
+    if error == 0:
+        return math.inf
+    return 10 * math.log10(peak**2 / error) if peak else math.nan
 
 
 def psnr_2d(

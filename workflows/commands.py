@@ -41,7 +41,8 @@ log = logging.getLogger(__name__)
 TABLE_WIDTH = 180
 COUNTS = (
     "parameters and multiply-adds: 2-D, x2, one channel, 120x120 to 240x240; field: samples of the "
-    "input that an output sample depends on. 'finevox networks NAME' says more of one."
+    "input that an output sample depends on; weights: mean gain in PSNR over interpolation on "
+    "validation subjects. 'finevox networks NAME' says more of one, also the licence of weights."
 )
 
 # Figures of a comparison: name, heading, format.
@@ -175,7 +176,7 @@ def networks(options: argparse.Namespace) -> int:
         table.add_column(
             heading,
             justify="right" if heading in numeric else "left",
-            no_wrap=heading == "name" or heading in numeric,
+            no_wrap=heading in ("name", "weights", *numeric),
         )
     for row in rows:
         table.add_row(
@@ -188,7 +189,7 @@ def networks(options: argparse.Namespace) -> int:
             f"{row['parameters']:,}" if row["parameters"] else "-",
             f"{row['mult_adds'] / 1e9:.2f} G" if row["mult_adds"] else "-",
             row["field"],
-            "\n".join(map(weights_text, row["weights"])) or "-",
+            "\n".join(own["summary"] for own in row["weights"]) or "-",
             "interpretation" if row["interpretation"] else "as published",
             row["licence"] or "-",
         )
@@ -202,6 +203,7 @@ def network_facts(spec: ArchSpec) -> dict[str, Any]:
         {
             "file": own.path.name,
             "for": str(own),
+            "summary": own.summary,
             "degradation": own.metadata["degradation"],
             "validation_gain_db": own.gain_db,
             "licence": own.metadata["licence"],
@@ -218,12 +220,6 @@ def network_facts(spec: ArchSpec) -> dict[str, Any]:
     }
 
 
-def weights_text(own: Mapping[str, Any]) -> str:
-    """Shipped weights on a line: what for, what they gained on validation subjects, licence."""
-    gain = own["validation_gain_db"]
-    return f"{own['for']}{'' if gain is None else f' {gain:+.2f} dB'} ({own['licence']})"
-
-
 def facts_table(facts: Mapping[str, Any]) -> Table:
     """Every fact of one row on a line of its own."""
     table = Table(show_header=False, box=None)
@@ -231,7 +227,9 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
         if value in (None, "", [], {}):
             continue
         if name == "weights":
-            shown = "; ".join(f"{own['file']}: {weights_text(own)}" for own in value)
+            shown = "\n".join(
+                f"{own['file']}: {own['summary']} ({own['licence']})" for own in value
+            )
         elif isinstance(value, (list, tuple)):
             shown = " ".join(map(str, value))
         else:
@@ -296,14 +294,14 @@ def evaluate(options: argparse.Namespace) -> int:
     from finevox.pipeline.recipes import parse_overrides
     from finevox.workflows.evaluation.evaluate import run_evaluation
 
-    with progress_bar("evaluate") as report:
-        outcome = run_evaluation(
-            options.config,
-            options.data,
-            options.output,
-            parse_overrides(options.settings),
-            report,
-        )
+    settings = parse_overrides(options.settings)
+    try:
+        with progress_bar("evaluate") as report:
+            outcome = run_evaluation(options.config, options.data, options.output, settings, report)
+    except KeyboardInterrupt:
+        log.warning("%s: finished rows are kept; the same command goes on", options.output)
+        raise
+    log.info("tables and figures are in %s", options.output)
     kind = "json" if options.json else "md"
     sys.stdout.write(outcome.tables[kind].read_text(encoding="utf-8"))
     return SOME_FAILED if outcome.failed else DONE

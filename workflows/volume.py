@@ -39,6 +39,7 @@ from finevox.pipeline.model import (
     get_network,
     interpolation_for,
     method_facts,
+    moves_samples,
 )
 from finevox.pipeline.provenance import Provenance, command_line
 from finevox.pipeline.read import ImageLike
@@ -244,6 +245,7 @@ class UpscaleWorkflow(VolumeWorkflow):
             spatial_dims=network.settings["spatial_dims"],
             convention=convention_for(network, wanted),
             interpolation=interpolation_for(network, wanted),
+            moves_samples=moves_samples(network, wanted),
             device=self.device,
             max_memory=wanted.max_memory,
             progress=self.progress,

@@ -66,7 +66,7 @@ def test_network_loss_and_optimiser_can_be_made(name: str) -> None:
     settings = settings_of(name)
     network = meta_network(name)
     assert set(create_loss(settings.loss, network).weights) == set(settings.loss)
-    optimiser = make_optimiser(network.parameters(), settings.optimiser)
+    optimiser = make_optimiser(network, settings.optimiser)
     assert optimiser.param_groups[0]["lr"] == settings.optimiser.learning_rate
     assert all(network.holds(scale) for scale in settings.network.scales)
 

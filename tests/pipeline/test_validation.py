@@ -106,3 +106,16 @@ def test_a_scan_smaller_than_the_scale_is_refused(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "a.nii", VOLUME[15:16], affine_of())
     with pytest.raises(InputError, match=r"a\.nii.*too small"):
         validation_pairs([Scan(path, "a", "T1w")], recipe(dims=3), 2)
+
+
+def test_one_slice_is_the_middle_one(scan: Scan) -> None:
+    [(_, high)] = validation_pairs([scan], recipe(), 1).values()
+    np.testing.assert_array_equal(high[0], Preparation.of(VOLUME)[0][:, 10, :34])
+
+
+def test_a_scan_with_nothing_to_compare_is_refused(tmp_path: Path) -> None:
+    volume = VOLUME.copy()
+    volume[:, :, 17] = 0
+    path = write_nifti(tmp_path / "a.nii", volume, affine_of((1, 1, 3)))
+    with pytest.raises(InputError, match=r"a\.nii: constant.*loop\.validation_slices"):
+        validation_pairs([Scan(path, "a", "T1w")], recipe(), 1)

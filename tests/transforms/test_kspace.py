@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from phantoms import FloatArray, head_phantom
 
 from finevox.transforms import kspace_resize
+from finevox.transforms.kspace import kspace_to_fov
 
 LENGTHS = [(12, 6), (12, 5), (13, 6), (13, 7), (9, 4), (6, 12), (5, 12), (6, 13), (7, 13), (4, 9)]
 
@@ -191,3 +192,27 @@ def test_real_in_real_out_at_its_precision(given_dtype: str, expected: str, n_ne
     reference = kspace_resize(volume.astype(np.float64), dict.fromkeys(range(3), n_new))
     np.testing.assert_allclose(out, reference, rtol=0, atol=1e-6 * 250)
     np.testing.assert_array_equal(volume, before)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize("n_low", [10, 11])
+def test_moved_samples_lie_where_bicubic_reduction_has_them(factor: int, n_low: int) -> None:
+    n = factor * n_low
+    lines = [sinusoid(n, cycles, 0.4) for cycles in (0, 1, 4)]
+    volume = np.stack([line * other for line, other in zip(lines, lines[::-1], strict=True)])
+    low = kspace_resize(volume, {1: n_low})
+    # The middle of each run of samples.
+    at = np.asarray(factor * np.arange(n_low) + (factor - 1) / 2, np.float64)
+    places = [sinusoid(n, cycles, 0.4, at) for cycles in (0, 1, 4)]
+    wanted = np.stack([one * other for one, other in zip(places, places[::-1], strict=True)])
+    np.testing.assert_allclose(kspace_to_fov(low, {1: factor}), wanted, atol=1e-12)
+    # Of an odd number the anchor is in the middle where the factor is odd as well.
+    assert n_low % 2 * factor == 3 or np.abs(low - wanted).max() > 0.1
+
+
+def test_moving_keeps_type_and_constants() -> None:
+    constant = np.full((6, 7), 3, np.float32)
+    moved = kspace_to_fov(constant, {0: 2, 1: 3})
+    assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved, 3, rtol=1e-6)
+    np.testing.assert_array_equal(kspace_to_fov(constant, {0: 1}), constant)

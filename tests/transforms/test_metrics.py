@@ -63,6 +63,12 @@ def test_twice_the_peak_is_six_decibels_more() -> None:
     assert psnr(x, y, 2 * PEAK) - psnr(x, y, PEAK) == pytest.approx(20 * math.log10(2))
 
 
+def test_without_a_peak_there_is_no_ratio() -> None:
+    nothing = np.zeros(SHAPE)
+    assert math.isnan(psnr(nothing, nothing + 1, 0.0))
+    assert psnr(nothing, nothing, 0.0) == math.inf
+
+
 def test_integers_are_not_subtracted_as_integers() -> None:
     # uint8: 3 - 5 would wrap around to 254.
     reference, test = np.full(SHAPE, 5, np.uint8), np.full(SHAPE, 3, np.uint8)

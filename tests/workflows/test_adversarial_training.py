@@ -15,8 +15,9 @@ from small import build
 from finevox.errors import ConfigError
 from finevox.networks import Network
 from finevox.networks.losses import create_loss
+from finevox.networks.spsr import GradientMap
 from finevox.pipeline.train_settings import TrainSettings
-from finevox.workflows.training.adversarial import Adversary, make_gan_trainer
+from finevox.workflows.training.adversarial import Adversary, adversaries_of, make_gan_trainer
 from finevox.workflows.training.distributed import Outputs, World
 from finevox.workflows.training.engine import PrecisionInferer
 from finevox.workflows.training.meter import KeptTerms
@@ -86,8 +87,8 @@ def trained(settings: TrainSettings, loader: FixedLoader) -> tuple[Network, Adve
         loader=loader,
         network=network,
         module=Outputs(network),
-        optimiser=make_optimiser(network.parameters(), settings.optimiser),
-        adversary=adversary,
+        optimiser=make_optimiser(network, settings.optimiser),
+        adversaries=[adversary],
         inferer=PrecisionInferer(),
         loss=loss,
         handlers=[],
@@ -136,6 +137,26 @@ def test_steps_are_those_written_out(accumulate: int) -> None:
     assert adversary.schedule.last_epoch == 4 // accumulate
 
 
+def test_the_second_discriminator_sees_gradient_maps_alone() -> None:
+    settings = recipe(
+        adversarial={**RECIPE["adversarial"], "gradient_weight": 0.3, "kind": "relativistic"}
+    )
+    first, second = adversaries_of(settings, CPU, World())
+    assert (first.weight, second.weight) == (0.1, 0.3)
+    real, fake = torch.rand(2, 2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    maps = [GradientMap(2)(images) for images in (real, fake)]
+    judge = second.discriminator.train()
+    # Batch normalisation sees the batch itself, so a second call finds the same.
+    real_logits, fake_logits = (judge.outputs(one)["logits"] for one in maps)
+    wanted = second.loss.generator(real_logits, fake_logits)
+    torch.testing.assert_close(second.generator_loss(real, fake, PrecisionInferer()), wanted)
+    # A constant added to an image is seen by the first alone, but for the border, where it ends.
+    inner = GradientMap(2)(real + 1)[..., 1:-1, 1:-1]
+    torch.testing.assert_close(inner, maps[0][..., 1:-1, 1:-1])
+    assert len(adversaries_of(recipe(), CPU, World())) == 1
+    assert adversaries_of(recipe(adversarial=None), CPU, World()) == ()
+
+
 def test_a_discriminator_learns_to_tell_real_from_fake() -> None:
     settings = recipe(
         adversarial={**RECIPE["adversarial"], "weight": 0.0, "learning_rate": 0.05},
@@ -172,30 +193,37 @@ def run(settings: TrainSettings, folder: Path, *, resume: bool = False) -> Train
     return workflow
 
 
-def test_a_run_goes_on_bit_for_bit_with_both_networks(tmp_path: Path) -> None:
+def judges_of(workflow: TrainWorkflow) -> list[Network]:
+    return [one.discriminator for one in workflow.adversaries]
+
+
+def test_a_run_goes_on_bit_for_bit_with_all_networks(tmp_path: Path) -> None:
     schedule = {"name": "step", "every": 2}
     adam = {"name": "adam", "learning_rate": 0.001}
 
     def settings(epochs: int) -> TrainSettings:
         loop = {**RECIPE["loop"], "epochs": epochs}
-        return recipe(loop=loop, schedule=schedule, optimiser=adam)
+        both = {**RECIPE["adversarial"], "gradient_weight": 0.05}
+        return recipe(loop=loop, schedule=schedule, optimiser=adam, adversarial=both)
 
     whole = run(settings(2), tmp_path / "whole")
     run(settings(1), tmp_path / "parts")
     parts = run(settings(2), tmp_path / "parts", resume=True)
     for one, other in (
         (whole.network_def, parts.network_def),
-        (whole.adversary.discriminator, parts.adversary.discriminator),
+        *zip(judges_of(whole), judges_of(parts), strict=True),
         (whole.average, parts.average),
     ):
         state = other.state_dict()
         for key, value in one.state_dict().items():
             assert torch.equal(value, state[key]), key
-    rates = [w.adversary.optimiser.param_groups[0]["lr"] for w in (whole, parts)]
+    assert len(judges_of(parts)) == 2
+    rates = [w.adversaries[0].optimiser.param_groups[0]["lr"] for w in (whole, parts)]
     assert rates == [0.02 / 8] * 2
     curves = [(tmp_path / name / "curve.csv").read_text() for name in ("whole", "parts")]
-    assert (
-        curves[0]
-        .splitlines()[0]
-        .startswith("epoch,step,learning_rate,seconds,loss,mse,adversarial,discriminator,gain_db")
-    )
+    terms = "mse,adversarial,discriminator,gradient_adversarial,gradient_discriminator"
+    assert curves[0].startswith(f"epoch,step,learning_rate,seconds,loss,{terms},gain_db")
+    row = dict(zip(*(line.split(",") for line in curves[0].splitlines()[:2]), strict=True))
+    share = {"mse": 1, "adversarial": 0.1, "gradient_adversarial": 0.05}
+    total = sum(weight * float(row[name]) for name, weight in share.items())
+    assert float(row["loss"]) == pytest.approx(total, rel=1e-4)

@@ -132,7 +132,8 @@ def test_the_table_shows_degradation_and_gain(capfd: Capture) -> None:
     rows = {row["name"]: row for row in command(capfd, "networks", "--json").document}
     (own,) = rows["vdsr"]["weights"]
     assert (own["degradation"], own["validation_gain_db"]) == ("bicubic", 2.5)
-    assert "vdsr 2-D x2 bicubic +2.50 dB (CC0-1.0)" in command(capfd, "networks", "vdsr").out
+    shown = command(capfd, "networks", "vdsr").out
+    assert "vdsr.safetensors: 2-D x2 bicubic, +2.50 dB (CC0-1.0)" in shown
     assert json.dumps(rows["fmen"]["weights"]) == "[]"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from small import build
 
 from finevox import compare, degrade, upscale
 from finevox.errors import ConfigError
-from finevox.networks import save
+from finevox.networks import save, shipped
 from finevox.workflows.evaluation.evaluate import Evaluation, run_evaluation
 
 Capture = pytest.CaptureFixture[str]
@@ -27,26 +29,39 @@ RECIPE: dict[str, Any] = {
     "methods": ["bicubic", "spline"],
     "scales": [2],
     "protocol": "volume",
-    "examples": 0,
     "figures": False,
 }
 SUBJECTS = ("sub-a", "sub-b")
+# The scan of a test that asks for no more.
+ONE = {"subjects": ["sub-a"], "contrasts": ["T1w"]}
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A BIDS folder: two subjects, two contrasts, slices across the last axis."""
-    for number, subject in enumerate(SUBJECTS):
-        folder = tmp_path / "data" / subject / "anat"
+    return bids(tmp_path / "data", SUBJECTS)
+
+
+def bids(place: Path, subjects: Iterable[str], session: str = "") -> Path:
+    for number, subject in enumerate(subjects):
+        folder = place / subject / session / "anat"
         folder.mkdir(parents=True)
         for contrast, power in (("T1w", 1.0), ("T2w", 2.0)):
             head = head_phantom((SHAPE[0] + number, *SHAPE[1:])) / 1000
             samples = np.rint(1000 * (1 - head**power) * (head > 0)).astype(np.int16)
-            write_nifti(folder / f"{subject}_{contrast}.nii.gz", samples, affine_of((1, 1, 2)))
-    return tmp_path / "data"
+            name = "_".join(filter(None, (subject, session, contrast)))
+            write_nifti(folder / f"{name}.nii.gz", samples, affine_of((1, 1, 2)))
+    return place
 
 
-def weights(path: Path, subjects: list[str] | None, scale: int = 2, seed: int = 0) -> Path:
+def weights(
+    path: Path,
+    subjects: list[str] | None,
+    scale: int = 2,
+    seed: int = 0,
+    name: str = "espcn",
+    **facts: Any,
+) -> Path:
     """A tiny untrained network whose record names the subjects it was trained on."""
     record = {
         "convention": "fov",
@@ -55,7 +70,7 @@ def weights(path: Path, subjects: list[str] | None, scale: int = 2, seed: int = 
         "licence": "CC0-1.0",
     }
     known = {} if subjects is None else {"subjects": subjects}
-    save(build("espcn", scale=scale, seed=seed), path, {**record, **known})
+    save(build(name, scale=scale, seed=seed), path, {**record, **known, **facts})
     return path
 
 
@@ -108,22 +123,6 @@ def test_csn_bd_against_scikit_image(data: Path) -> None:
     assert row.ssim.item() == pytest.approx(np.mean(ssims), rel=1e-7)
 
 
-def test_the_low_resolution_is_that_of_the_degrade_command(data: Path, capfd: Capture) -> None:
-    run(data, protocol="csn-td", methods=["zerofill"], baseline="zerofill", examples=1)
-    kept = data.parent / "out" / "examples" / "sub-a_T1w_kspace_x2"
-    output = data.parent / "low.nii.gz"
-    answer = command(
-        capfd, "degrade", kept / "reference.nii.gz", output, "--kind", "kspace", "--axes", "0,1"
-    )
-    assert answer.code == 0
-    own, low = (
-        read_nifti(kept / "low.nii.gz"),
-        read_nifti(output),
-    )
-    np.testing.assert_array_equal(np.asarray(own.dataobj), np.asarray(low.dataobj))
-    np.testing.assert_allclose(own.affine, low.affine, atol=1e-6)
-
-
 def test_rows_are_kept_and_only_what_is_missing_is_done(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -134,34 +133,44 @@ def test_rows_are_kept_and_only_what_is_missing_is_done(
         caplog.clear()
         return lines
 
-    first = run(data)
-    assert len(done()) == 8
-    again = run(data)
+    one = {"contrasts": ["T1w"]}
+    first = run(data, data=one)
+    assert len(done()) == 4
+    again = run(data, data=one)
     assert done() == []
     pd.testing.assert_frame_equal(first.rows, again.rows, check_dtype=False)
-    assert len(run(data, methods=["bicubic", "spline", "linear"]).rows) == 12
-    assert [line.split(", ")[-1] for line in done()] == ["linear: done"] * 4
+    assert len(run(data, data=one, methods=["bicubic", "spline", "linear"]).rows) == 6
+    assert [line.split(", ")[-1] for line in done()] == ["linear: done"] * 2
     # The table has what is asked for; the file keeps the rest.
-    assert set(run(data, methods=["bicubic", "linear"]).rows.label) == {"bicubic", "linear"}
+    rows = run(data, data=one, methods=["bicubic", "linear"]).rows
+    assert set(rows.label) == {"bicubic", "linear"}
     assert done() == []
-    assert len(pd.read_csv(data.parent / "out" / "volumes.csv")) == 12
+    assert len(pd.read_csv(data.parent / "out" / "volumes.csv")) == 6
 
 
 def test_other_weights_under_the_same_label_are_measured_again(data: Path) -> None:
     file = weights(data.parent / "mine.safetensors", [])
-    methods = ["bicubic", str(file)]
-    before = run(data, methods=methods).rows
+    methods, one = ["bicubic", str(file)], ONE
+    before = run(data, methods=methods, data=one).rows
     weights(file, [], seed=1)
-    after = run(data, methods=methods).rows
-    assert len(before) == len(after) == 8
+    after = run(data, methods=methods, data=one).rows
+    assert len(before) == len(after) == 2
     mine = [rows[rows.label == "mine"].psnr_db.to_numpy() for rows in (before, after)]
     assert (mine[0] != mine[1]).all()
 
 
 def test_figures_of_another_protocol_are_not_mixed(data: Path) -> None:
-    run(data)
+    run(data, data=ONE)
     with pytest.raises(ConfigError, match=r"measured otherwise \(peak\); choose another --output"):
-        run(data, variant={"peak": "range"})
+        run(data, data=ONE, variant={"peak": "range"})
+
+
+def test_scans_of_another_folder_are_not_taken_for_those_that_were_measured(data: Path) -> None:
+    """They have the same places in their folders."""
+    run(data, data=ONE)
+    config = data.parent / "evaluation.yaml"
+    with pytest.raises(ConfigError, match=r"measured otherwise \(data.folder\)"):
+        run_evaluation(config, bids(data.parent / "others", SUBJECTS), data.parent / "out")
 
 
 def test_training_subjects_are_refused(data: Path) -> None:
@@ -172,7 +181,8 @@ def test_training_subjects_are_refused(data: Path) -> None:
     assert 'seen on sub-a; leave them out by --data.exclude "[sub-a]"' in str(raised.value)
     assert "--allow-training-subjects" in str(raised.value)
     assert not (data.parent / "out").exists()
-    rows = run(data, methods=methods, data={"exclude": ["sub-a"]}).rows
+    others = {"exclude": ["sub-a"], "contrasts": ["T1w"]}
+    rows = run(data, methods=methods, data=others).rows
     assert set(rows.subject) == {"sub-b"}
     assert not rows.seen_in_training.any()
 
@@ -180,18 +190,26 @@ def test_training_subjects_are_refused(data: Path) -> None:
 def test_training_subjects_are_marked_where_they_are_allowed(data: Path) -> None:
     seen = weights(data.parent / "seen.safetensors", ["sub-a"])
     unknown = weights(data.parent / "unknown.safetensors", None)
-    outcome = run(data, methods=["bicubic", str(seen), str(unknown)], allow_training_subjects=True)
+    outcome = run(
+        data,
+        methods=["bicubic", str(seen), str(unknown)],
+        data={"contrasts": ["T1w"]},
+        allow_training_subjects=True,
+    )
     marked = outcome.rows[outcome.rows.seen_in_training]
     assert set(marked.label) == {"seen †"}
     assert set(marked.subject) == {"sub-a"}
     assert "seen †: trained on sub-a, which this evaluation has as well" in outcome.statement
     assert "Training subjects not known, overlap not excluded: unknown." in outcome.statement
     assert "seen †" in outcome.tables["md"].read_text()
+    table = pd.read_csv(data.parent / "out" / "volumes.csv")
+    marked = table[table.seen_in_training]
+    assert [*zip(marked.label, marked.subject, strict=True)] == [("seen", "sub-a")]
 
 
 def test_costs_of_a_network(data: Path) -> None:
     file = weights(data.parent / "mine.safetensors", [])
-    rows = run(data, methods=["bicubic", str(file)]).rows
+    rows = run(data, methods=["bicubic", str(file)], data=ONE).rows
     network = build("espcn")
     parameters = sum(one.numel() for one in network.parameters())
     assert set(rows[rows.label == "mine"].parameters) == {parameters}
@@ -205,17 +223,42 @@ def test_one_file_of_weights_for_each_scale(data: Path) -> None:
     for scale in (2, 3):
         weights(data.parent / f"mine_x{scale}.safetensors", [], scale)
     mine = {"label": "mine", "weights": str(data.parent / "mine_x{scale}.safetensors")}
-    rows = run(data, methods=["bicubic", mine], scales=[2, 3]).rows
+    rows = run(data, methods=["bicubic", mine], scales=[2, 3], data=ONE).rows
     assert rows.groupby("scale").label.nunique().to_dict() == {2: 2, 3: 2}
     only = {**mine, "scales": [3]}
-    rows = run(data, methods=["bicubic", only], scales=[2, 3]).rows
+    rows = run(data, methods=["bicubic", only], scales=[2, 3], data=ONE).rows
     assert rows.groupby("scale").label.nunique().to_dict() == {2: 1, 3: 2}
+
+
+def test_auto_is_the_shipped_weights_that_upscale_would_choose(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "ships"
+    folder.mkdir()
+    monkeypatch.setattr(importlib.import_module("finevox.networks.shipped"), "FOLDER", folder)
+    shipped.cache_clear()
+    fast = weights(folder / "fast.safetensors", [], validation_gain_db=1.0)
+    best = weights(folder / "best.safetensors", [], name="vdsr", validation_gain_db=2.5)
+    methods = [
+        "bicubic",
+        "auto",
+        {"label": "slow", "network": "auto", "quality": "best"},
+        str(fast),
+        str(best),
+    ]
+    try:
+        rows = run(data, methods=methods, data=ONE).rows.set_index("label")
+    finally:
+        shipped.cache_clear()
+    assert rows.loc["auto", "psnr_db"] == rows.loc["fast", "psnr_db"]
+    assert rows.loc["slow", "psnr_db"] == rows.loc["best", "psnr_db"]
+    assert rows.loc[["auto", "slow"], "method"].tolist() == ["espcn", "vdsr"]
 
 
 def test_what_cannot_be_had_is_left_out_and_said(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = run(data, methods=["bicubic", "zerofill", "rdn"]).rows
+    rows = run(data, methods=["bicubic", "zerofill", "rdn"], data=ONE).rows
     assert set(rows.label) == {"bicubic"}
     assert "zerofill is left out: bicubic degradation leaves samples" in caplog.text
     assert "rdn is left out at x2: no weights ship for rdn" in caplog.text
@@ -246,7 +289,7 @@ def test_subjects_of_a_part_of_a_split(data: Path) -> None:
     split.write_text(
         "subject\tpart\tcontrast\tfile\nsub-a\ttraining\tT1w\tx\nsub-b\ttest\tT1w\ty\n"
     )
-    rows = run(data, data={"split": str(split), "contrasts": ["T2w"]}).rows
+    rows = run(data, data={"split": str(split), "contrasts": ["T2w"]}, methods=["bicubic"]).rows
     assert set(zip(rows.subject, rows.contrast, strict=True)) == {("sub-b", "T2w")}
     with pytest.raises(ConfigError, match="nobody in its part validation"):
         run(data, data={"split": str(split), "part": "validation"})
@@ -261,7 +304,8 @@ def test_the_command_prints_the_table_and_takes_any_setting(data: Path, capfd: C
     words = ("--methods", "[bicubic, linear]", "--scales=[2]", "--variant.border", "scale")
     answer = command(
         capfd, "evaluate", "evaluate_smoke", "--data", data, "--output", output, "--data.layout",
-        "bids", "--examples", "1", "--variant.slices", "8", *words,
+        "bids", "--data.contrasts", "[T1w]", "--data.subjects", "[sub-a]", "--variant.slices",
+        "8", *words,
     )  # fmt: skip
     assert answer.code == 0, answer.err
     assert "| linear" in answer.out
@@ -277,19 +321,46 @@ def test_the_command_prints_the_table_and_takes_any_setting(data: Path, capfd: C
     assert "unknown key varint; did you mean variant?" in wrong.err
 
 
+def test_volumes_and_pictures_of_two_sessions_are_kept(tmp_path: Path, capfd: Capture) -> None:
+    """The low resolution is that of the command; captions do without what was not measured."""
+    data = tmp_path / "data"
+    for session in ("ses-1", "ses-2"):
+        bids(data, SUBJECTS[:1], session)
+    zerofill = {"protocol": "csn-td", "methods": ["zerofill"], "baseline": "zerofill"}
+    run(data, **zerofill, data=ONE, examples=2, figures=True, metrics=["mae"])
+    out = tmp_path / "out"
+    names = {f"sub-a_ses-{number}_T1w_kspace_x2" for number in (1, 2)}
+    assert {path.name for path in (out / "examples").iterdir()} == names
+    assert all((out / f"detail_{name}.png").exists() for name in names)
+    kept, output = out / "examples" / "sub-a_ses-1_T1w_kspace_x2", tmp_path / "low.nii.gz"
+    answer = command(
+        capfd, "degrade", kept / "reference.nii.gz", output, "--kind", "kspace", "--axes", "0,1"
+    )
+    assert answer.code == 0
+    own, low = read_nifti(kept / "low.nii.gz"), read_nifti(output)
+    np.testing.assert_array_equal(np.asarray(own.dataobj), np.asarray(low.dataobj))
+    np.testing.assert_allclose(own.affine, low.affine, atol=1e-6)
+
+
 def test_phantoms_by_interpolation(tmp_path: Path) -> None:
     """The recipe that ships needs no data at all."""
-    changes = {"data.phantoms": 1, "data.contrasts": ["T1w"], "variant.slices": 11}
+    changes = {
+        "data.phantoms": 1,
+        "data.contrasts": ["T1w"],
+        "variant.slices": 11,
+        "methods": ["bicubic", "spline"],
+        "figures": False,
+    }
     outcome = run_evaluation("evaluate_smoke", None, tmp_path / "out", changes)
     gain = outcome.rows.set_index("label").psnr_db
     assert gain["spline"] > gain["bicubic"]
     assert set(outcome.rows.subject) == {"phantom-001"}
-    assert (tmp_path / "out" / "examples").is_dir()
+    assert not (tmp_path / "out" / "examples").exists()
 
 
 def test_all_three_axes(data: Path) -> None:
-    rows = run(data, variant={"axes": "all"}, data={"subjects": ["sub-a"]}).rows
-    in_plane = run(data, Path("plane"), data={"subjects": ["sub-a"]}).rows
+    rows = run(data, variant={"axes": "all"}, data=ONE).rows
+    in_plane = run(data, Path("plane"), data=ONE).rows
     assert (rows.psnr_db.to_numpy() < in_plane.psnr_db.to_numpy()).all()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,12 @@ def scan(tmp_path: Path) -> Path:
     return write_nifti(tmp_path / "scan.nii.gz", head_phantom((12, 10, 4)), affine_of())
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Weights of FMEN and a bundle of them, for whoever only reads."""
+    return make(tmp_path_factory.mktemp("made"))
+
+
 def make(folder: Path, name: str = "fmen", dims: int = 2, **facts: Any) -> tuple[Path, Path]:
     """Weights, and a bundle of them in a folder of its own."""
     weights, bundle = folder / "weights.safetensors", folder / "sent" / "bundle"
@@ -58,11 +65,13 @@ def make(folder: Path, name: str = "fmen", dims: int = 2, **facts: Any) -> tuple
     return weights, bundle
 
 
-def test_it_runs_from_another_folder(scan: Path, tmp_path: Path, capfd: Capture) -> None:
-    weights, bundle = make(tmp_path)
+def test_it_runs_from_another_folder(
+    made: tuple[Path, Path], scan: Path, tmp_path: Path, capfd: Capture
+) -> None:
+    weights, bundle = made
     moved, elsewhere = tmp_path / "moved", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    bundle.rename(moved)
+    shutil.copytree(bundle, moved)
     theirs, ours = elsewhere / "theirs.nii.gz", tmp_path / "ours.nii.gz"
     subprocess.run(
         [sys.executable, "-m", "monai.bundle", "run",
@@ -109,8 +118,8 @@ def test_the_config_is_whole(
 
 
 @torch.no_grad()
-def test_files_of_the_specification(tmp_path: Path) -> None:
-    weights, bundle = make(tmp_path)
+def test_files_of_the_specification(made: tuple[Path, Path]) -> None:
+    weights, bundle = made
     assert (bundle / "LICENSE").read_text(encoding="utf-8").count("CC0-1.0") == 1
     metadata = json.loads((bundle / "configs/metadata.json").read_text(encoding="utf-8"))
     assert set(metadata) >= SPECIFIED
@@ -144,6 +153,7 @@ def test_only_a_bundle_is_replaced(tmp_path: Path) -> None:
     weights, bundle = make(tmp_path, "espcn")
     (bundle / "old").write_text("of the bundle before")
     export_weights(weights, bundle, "bundle", overwrite=True)
+    assert (bundle / "models/model.safetensors").exists()
     assert not (bundle / "old").exists()
     precious = tmp_path / "precious"
     precious.mkdir()

@@ -20,6 +20,10 @@ def weight(value: float = 1.0) -> nn.Parameter:
     return nn.Parameter(torch.tensor([value], dtype=torch.float64))
 
 
+def layer(*parameters: nn.Parameter) -> nn.Module:
+    return nn.ParameterList(parameters)
+
+
 def rates(settings: ScheduleSettings, steps: int) -> list[float]:
     optimiser = torch.optim.SGD([weight()], lr=RATE)
     return _run(optimiser, make_schedule(optimiser, settings, steps), steps)
@@ -123,7 +127,7 @@ def test_every_optimiser_has_its_settings(name: str, kind: type) -> None:
         momentum=0.7,
         weight_decay=0.03,
     )
-    made = make_optimiser([weight()], settings)
+    made = make_optimiser(layer(weight()), settings)
     assert type(made) is kind
     assert made.defaults["lr"] == 0.02
     assert made.defaults["weight_decay"] == 0.03
@@ -137,23 +141,41 @@ def test_adam_takes_its_first_step_by_hand() -> None:
     # Bias-corrected moments of one gradient g are g and g^2: the step is the learning rate.
     parameter = weight(1.0)
     parameter.grad = torch.tensor([3.0], dtype=torch.float64)
-    make_optimiser([parameter], OptimiserSettings(learning_rate=0.01)).step()
+    make_optimiser(layer(parameter), OptimiserSettings(learning_rate=0.01)).step()
     assert parameter.item() == pytest.approx(0.99, abs=1e-9)
 
 
 def test_sgd_with_momentum_takes_two_steps_by_hand() -> None:
     parameter = weight(1.0)
     settings = OptimiserSettings("sgd", learning_rate=0.1, momentum=0.5)
-    made = make_optimiser([parameter], settings)
+    made = make_optimiser(layer(parameter), settings)
     for _ in range(2):
         parameter.grad = torch.ones(1, dtype=torch.float64)
         made.step()
     assert parameter.item() == pytest.approx(1 - 0.1 - 0.1 * 1.5)
 
 
+def test_the_last_layer_may_learn_more_slowly() -> None:
+    network = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.PReLU()), nn.Linear(2, 1), nn.ReLU())
+    settings = OptimiserSettings("sgd", learning_rate=0.5, last_layer_rate=0.1, momentum=0.0)
+    optimiser = make_optimiser(network, settings)
+    schedule = make_schedule(optimiser, ScheduleSettings("step", every=1, factor=0.5), 2)
+    before = [one.detach().clone() for one in network.parameters()]
+    for one in network.parameters():
+        one.grad = torch.ones_like(one)
+    optimiser.step()
+    moved = [
+        (old - new.detach()).mean().item()
+        for old, new in zip(before, network.parameters(), strict=True)
+    ]
+    assert moved == pytest.approx([0.5, 0.5, 0.5, 0.05, 0.05])
+    schedule.step()
+    assert schedule.get_last_lr() == pytest.approx([0.25, 0.025])
+
+
 def test_a_rate_below_zero_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"optimiser adam.*learning rate"):
-        make_optimiser([weight()], OptimiserSettings(learning_rate=-1.0))
+        make_optimiser(layer(weight()), OptimiserSettings(learning_rate=-1.0))
 
 
 def test_clipping_bounds_values_then_the_norm() -> None:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from images import read_nifti
 from trainings import SMALL_FMEN, curve, settings_of, write_scans
 
+import finevox
 from finevox.networks import create, load
 from finevox.pipeline.patch_loader import PatchLoader
 from finevox.pipeline.scans import find_scans
@@ -169,6 +171,24 @@ def test_validation_compares_with_what_needs_no_network(
     assert float(row["gain_db"]) == pytest.approx(own - plain, abs=1e-3)
 
 
+@pytest.mark.parametrize("degradation", ["bicubic", "kspace"])
+def test_weights_for_both_degradations_undo_either(
+    tmp_path: Path, data: Path, degradation: Any
+) -> None:
+    settings = settings_of(data, degradation__kind="mixed", loop__epochs=1)
+    trained(settings, tmp_path / "run")
+    weights = tmp_path / "run" / "espcn_2d_x2_mixed.safetensors"
+    assert load(weights).record["convention"] == "fov"
+    scan = read_nifti(data / "sub-b" / "anat" / SCAN)
+    low = finevox.degrade(scan, degradation, 2, axes=(0, 1))
+    for ensemble in (False, True):
+        fine = finevox.upscale(
+            low, 2, weights=weights, degradation=degradation, self_ensemble=ensemble
+        )
+        assert fine.shape == scan.shape
+        np.testing.assert_allclose(fine.affine, scan.affine, atol=1e-5)
+
+
 def test_sides_that_a_network_does_not_take_are_no_obstacle(tmp_path: Path, data: Path) -> None:
     settings = settings_of(
         data,
@@ -191,6 +211,13 @@ def test_a_network_of_several_scales_learns_them_all(tmp_path: Path, data: Path)
         loop__epoch_length=8,
     )
     workflow = trained(settings, tmp_path / "run")
+    # Validated at every scale.
+    row = curve(tmp_path / "run")[-1]
+    gains = [
+        float(row[f"{SCAN} x{n} network"]) - float(row[f"{SCAN} x{n} interpolation"])
+        for n in (2, 3)
+    ]
+    assert float(row["gain_db"]) == pytest.approx(np.mean(gains), abs=1e-3)
     weights = load(tmp_path / "run" / "mdsr_2d_x2-3_bicubic.safetensors")
     assert weights.scales == ((2, 2), (3, 3))
     assert weights.settings["scale"] == 2
@@ -228,6 +255,24 @@ def test_a_run_starts_from_other_weights(tmp_path: Path, data: Path) -> None:
     for key, value in load(weights).state_dict().items():
         torch.testing.assert_close(again.state_dict()[key], value)
     assert again.record["training"]["network"]["init"] == weights.name
+
+
+def test_subjects_of_earlier_training_are_not_forgotten(
+    tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained(settings_of(data, loop__epochs=1), tmp_path / "first")
+    name = "espcn_2d_x2_bicubic_last.safetensors"
+    settings = settings_of(
+        data,
+        data__training=["sub-b"],
+        data__validation=["sub-a"],
+        loop__epochs=1,
+    )
+    init = {"init": str(tmp_path / "first" / name)}
+    with caplog.at_level(logging.WARNING):
+        trained(settings, tmp_path / "second", overrides=init)
+    assert load(tmp_path / "second" / name).record["subjects"] == ["sub-b", "sub-a"]
+    assert "network.init was trained on sub-a" in caplog.text
 
 
 def test_a_run_without_validation_keeps_the_last_weights(tmp_path: Path, data: Path) -> None:

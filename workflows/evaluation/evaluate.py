@@ -73,7 +73,10 @@ def read_evaluation(
     """
     path = find_recipe(config)
     content = read_yaml(path)
-    changes = {**(overrides or {}), **({} if data is None else {"data.folder": str(data)})}
+    changes = {
+        **(overrides or {}),
+        **({} if data is None else {"data.folder": str(Path(data).resolve())}),
+    }
     for name, value in changes.items():
         content = override(content, name, value)
     return EvaluateSettings.from_mapping(content, path.name)
@@ -92,7 +95,7 @@ def report(evaluator: Evaluator) -> Evaluation:
     if rows.empty:
         raise InputError(f"nothing could be evaluated: {'; '.join(evaluator.failed[:3])}")
     rows["seen_in_training"] = [
-        row.subject in evaluator.seen.get(row.label, ()) for row in rows.itertuples()
+        evaluator.has_seen(row.label, row.subject) for row in rows.itertuples()
     ]
     shown = {
         method.label: method.label + (MARK if method.label in evaluator.seen else "")
@@ -114,7 +117,7 @@ def _statement(evaluator: Evaluator, rows: pd.DataFrame) -> str:
     devices = "; ".join(sorted(rows["device"].unique()))
     sentences = [
         evaluator.protocol.statement(settings.protocol),
-        f"Scans: {rows['file'].nunique()} of {rows['subject'].nunique()} subjects, {where}.",
+        f"Data: {where}; scans: {rows['file'].nunique()}, subjects: {rows['subject'].nunique()}.",
         f"Seconds and memory: {devices}; of a volume in memory, files are not counted.",
         "Mult-Adds: for 240x240 samples of the result.",
         *evaluator.sentences,

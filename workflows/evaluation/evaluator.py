@@ -68,16 +68,15 @@ class Evaluator:
             self.perceptual["lpips"] = make_lpips(settings.lpips, self.device)
         prepare_folder(output, settings)
         self.rows = Rows(output)
-        self.examples = examples_of(self.scans, settings.examples)
+        self.examples = examples_of(self.scans, settings.examples if settings.figures else 0)
         self.drawn: dict[tuple[Scan, int], ExampleVolumes] = {}
         self.failed: list[str] = []
         self._costs: dict[tuple[str, int], dict[str, Any]] = {}
 
     def identity(self, scan: Scan, method: Method) -> dict[str, Any]:
         """What a row is of."""
-        own = method.own
         return {
-            "method": own.network or method.record.get("architecture", "weights"),
+            "method": method.network,
             "label": method.label,
             "subject": scan.subject,
             "contrast": scan.contrast,
@@ -86,6 +85,10 @@ class Evaluator:
             "file": file_of(scan, self.settings.data.folder),
             "weights": method.version,
         }
+
+    def has_seen(self, label: str, subject: str) -> bool:
+        """Whether a method was trained on a subject."""
+        return subject in self.seen.get(label, ())
 
     def wanted(self) -> Iterator[dict[str, Any]]:
         """The identities of all rows of this run."""
@@ -110,8 +113,7 @@ class Evaluator:
         axes = self.protocol.axes_of(origin.grid)
         drawn = None
         if scan in self.examples:
-            name = f"{scan.subject}_{scan.contrast}_{self.protocol.degradation}"
-            drawn = ExampleVolumes(self.output, name, scale, axes)
+            drawn = ExampleVolumes(self.output, scan, self.protocol.degradation, scale, axes)
             self.drawn[scan, scale] = drawn
         missing = [
             method
@@ -158,6 +160,7 @@ class Evaluator:
                     **figures,
                     **spent,
                     **self._cost(workflow, method, len(axes)),
+                    "seen_in_training": self.has_seen(method.label, scan.subject),
                 }
             )
             log.info("%s, x%d, %s: done", scan.name, scale, method.label)
@@ -212,4 +215,11 @@ def prepare_folder(output: Path, settings: EvaluateSettings) -> None:
 def _measured(settings: EvaluateSettings) -> dict[str, Any]:
     """What rows of one folder have in common."""
     plain: dict[str, Any] = as_plain(settings.protocol_in_full)
-    return {**plain, "metrics": list(settings.metrics), "lpips": as_plain(settings.lpips)}
+    folder = settings.data.folder
+    return {
+        **plain,
+        "metrics": list(settings.metrics),
+        "lpips": as_plain(settings.lpips),
+        # Rows name a file by its place in the folder, and another folder may have it too.
+        "data.folder": None if folder is None else str(Path(folder).resolve()),
+    }

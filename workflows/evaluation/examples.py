@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from finevox.pipeline.read import read_volume
+from finevox.pipeline.scans import Scan
 from finevox.pipeline.write import write_image
 from finevox.workflows.evaluation.panels import Example
 
@@ -26,14 +27,19 @@ class ExampleVolumes:
     ----------
     folder
         Of the evaluation.
-    name
-        Of the scan; what file names cannot have is replaced.
+    scan, degradation, scale
+        These name the folder; what file names cannot have is replaced.
     axes
         Those that were degraded; slices lie over the first two.
     """
 
-    def __init__(self, folder: Path, name: str, scale: int, axes: Sequence[int]) -> None:
-        self.name = f"{plain(name)}_x{scale}"
+    def __init__(
+        self, folder: Path, scan: Scan, degradation: str, scale: int, axes: Sequence[int]
+    ) -> None:
+        # The name of the file, because a subject may have several scans of a contrast.
+        file = plain(scan.name)
+        whose = "" if file.startswith(scan.subject) else f"{scan.subject}_"
+        self.name = plain(f"{whose}{file}_{degradation}_x{scale}")
         self.path = folder / FOLDER / self.name
         self.axes = tuple(axes)
 
@@ -59,8 +65,7 @@ class ExampleVolumes:
         for label, shown in labels.items():
             if self.has(label) and shown in figures.index:
                 images[shown] = self._slice(self._file(label))
-                own = figures.loc[shown]
-                captions[shown] = f"{own.psnr_db:.2f} dB / {own.ssim:.4f}"
+                captions[shown] = _caption(figures.loc[shown])
         i, j = (origin.grid.spacing_mm[axis] for axis in self.axes[:2])
         return Example(
             name=self.name,
@@ -77,6 +82,13 @@ class ExampleVolumes:
 
     def _slice(self, file: Path) -> np.ndarray[Any, Any]:
         return _middle(read_volume(file)[0][0], self.axes)
+
+
+def _caption(row: Any) -> str:
+    """PSNR and SSIM of a volume, as far as they were measured."""
+    psnr = "" if np.isnan(row["psnr_db"]) else f"{row['psnr_db']:.2f} dB"
+    ssim = "" if np.isnan(row["ssim"]) else f"{row['ssim']:.4f}"
+    return " / ".join(part for part in (psnr, ssim) if part)
 
 
 def plain(text: str) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from finevox.errors import CheckpointError, ConfigError
-from finevox.networks import ARCHITECTURES, find_shipped
+from finevox.networks import ARCHITECTURES, choose_shipped, find_shipped
 from finevox.networks.record import read_record
 from finevox.networks.shipped import named_weights
 from finevox.pipeline.evaluate_settings import EvaluateSettings, MethodSettings
 from finevox.pipeline.protocol import Protocol
 from finevox.pipeline.provenance import sha256_of
 from finevox.pipeline.recipes import nearest
-from finevox.pipeline.settings import UpscaleSettings, parse_memory
+from finevox.pipeline.settings import AUTO, UpscaleSettings, parse_memory
 from finevox.transforms.resize import convention_of
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ MARK = " †"
 class Method:
     """One method at one scale.
 
-    ``record`` is what its weights say of themselves, empty where they say nothing; ``version``
-    tells one set of weights from another.
+    ``weights`` is the file that is run, None for classical methods; ``record`` is what it says of
+    itself, empty where it says nothing; ``version`` tells one set of weights from another.
     """
 
     label: str
@@ -39,6 +39,11 @@ class Method:
     record: Mapping[str, Any]
     version: str
 
+    @property
+    def network(self) -> str:
+        """The network, as far as name and weights tell, or the classical method."""
+        return str(self.record.get("architecture") or self.own.network or "weights")
+
     def upscale_settings(
         self, settings: EvaluateSettings, protocol: Protocol, axes: Sequence[int]
     ) -> UpscaleSettings:
@@ -46,7 +51,7 @@ class Method:
         return UpscaleSettings(
             scale=self.scale,
             network=self.own.network,
-            weights=None if self.own.weights is None else self.weights,
+            weights=self.weights,
             degradation=protocol.degradation,
             axes=tuple(axes),
             device=settings.device,
@@ -79,7 +84,8 @@ def find_methods(settings: EvaluateSettings, protocol: Protocol) -> list[Method]
             except CheckpointError as error:
                 if own.weights is not None:
                     raise
-                log.warning("%s is left out at x%d: %s", own.name, scale, error)
+                reason = str(error).partition(". ")[0]  # without what there is for others
+                log.warning("%s is left out at x%d: %s", own.name, scale, reason)
     if not methods:
         raise ConfigError("no method of the recipe can be run; see the warnings")
     labels = {method.label for method in methods}
@@ -148,8 +154,13 @@ def _find(own: MethodSettings, scale: int, protocol: Protocol) -> Method:
             ) from error
         path = named_weights(place)
     else:
-        dims = 2 if protocol.axes == "plane" else 3
-        path = find_shipped(own.network or "", dims, scale, protocol.degradation)
+        request = 2 if protocol.axes == "plane" else 3, scale, protocol.degradation
+        if own.network == AUTO:
+            choice = choose_shipped(*request, own.quality)
+            log.info("%s at x%d is %s; %s", own.name, scale, choice.weights, choice.reason)
+            path = choice.weights.path
+        else:
+            path = find_shipped(own.network or "", *request)
     record = read_record(path) if path.suffix == ".safetensors" else {}
     version = str(sha256_of(path)) + (", self-ensemble" if own.self_ensemble else "")
     return Method(own.name, own, scale, path, record, version)
@@ -157,8 +168,8 @@ def _find(own: MethodSettings, scale: int, protocol: Protocol) -> Method:
 
 def _unfit(own: MethodSettings, protocol: Protocol) -> str:
     """Why a classical method cannot be compared under a protocol; nothing if it can."""
-    if own.network is not None and own.network not in ARCHITECTURES:
-        hint = nearest(own.network, ARCHITECTURES)
+    if own.network not in (None, AUTO, *ARCHITECTURES):
+        hint = nearest(str(own.network), (AUTO, *ARCHITECTURES))
         raise ConfigError(f"methods: unknown network {own.network}; {hint}")
     if not _classical(own):
         return ""
@@ -172,7 +183,8 @@ def _unfit(own: MethodSettings, protocol: Protocol) -> str:
 
 
 def _classical(own: MethodSettings) -> bool:
-    return own.weights is None and ARCHITECTURES[own.network or ""].classical
+    named = None if own.weights is not None else ARCHITECTURES.get(own.network or "")
+    return named is not None and named.classical
 
 
 def bare(subject: str) -> str:

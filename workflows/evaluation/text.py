@@ -149,8 +149,8 @@ def explanation(table: pd.DataFrame, baseline: str, test: Test) -> list[str]:
     ]
     if cost_columns(table):
         lines.append(
-            "Parameters and Mult-Adds are those of the form that inference runs; seconds are a "
-            "mean over volumes, memory is the largest peak. A dash: not measured, or none."
+            "Parameters and Mult-Adds are those of the form that inference runs; seconds are "
+            "the median over volumes, memory is the largest peak. A dash: not measured, or none."
         )
     return lines
 

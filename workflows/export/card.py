@@ -10,7 +10,7 @@ from typing import Any
 from finevox.networks import Network, load
 from finevox.pipeline.write import write_text
 from finevox.transforms.grid import scale_text
-from finevox.transforms.intensity import PERCENTILES
+from finevox.transforms.intensity import NEIGHBOURHOOD, PERCENTILES
 
 DEGRADATIONS = {
     "bicubic": "bicubic with antialiasing (MATLAB `imresize`)",
@@ -144,7 +144,10 @@ def _facts(network: Network, weights: Path) -> list[tuple[str, str]]:
     low, high = PERCENTILES
     channels = network.settings["in_channels"]
     white = network.image_range
-    scaled = f"the {low:g} and {high:g} percentiles of the volume scaled to 0 and {white:g}"
+    scaled = (
+        f"the {low:g} percentile of the volume averaged over {NEIGHBOURHOOD} voxels along each axis "
+        f"and the {high:g} percentile of the volume scaled to 0 and {white:g}"
+    )
     return [
         ("network", f"{spec.name}: {spec.reference}; {count:,} parameters"),
         ("settings", json.dumps(own) if own else "as published"),

@@ -129,25 +129,24 @@ def _difference(content: bytes, network: Network) -> float:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # of onnxruntime: errors are raised, once
     name, largest = network.spec.name, 0.0
-    for sides in COMPARED:
-        image = torch.rand(_size(network, sides), generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.rand(_size(network, sides), generator=generator) for sides in COMPARED]
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        outputs = [session.run(None, {"image": image.numpy()})[0] for image in images]
+    # onnxruntime has its own errors, without a common class.
+    except Exception as error:
+        raise CheckpointError(
+            f"network {name}: onnxruntime cannot run the export ({_reason(error)})"
+        ) from error
+    for image, output in zip(images, outputs, strict=True):
         with torch.no_grad():
             expected = network(image).numpy()
-        size = "x".join(map(str, image.shape))
-        try:
-            session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
-            (output,) = session.run(None, {"image": image.numpy()})
-        # onnxruntime has its own errors, without a common class.
-        except Exception as error:
-            raise CheckpointError(
-                f"network {name}: onnxruntime cannot run the export on {size} ({_reason(error)})"
-            ) from error
         scale = max(1.0, float(np.abs(expected).max()))
         same = output.shape == expected.shape
         difference = float(np.abs(output - expected).max()) / scale if same else math.inf
         if not difference <= TOLERANCE:
+            size = "x".join(map(str, image.shape))
             raise CheckpointError(
                 f"network {name}: on {size} onnxruntime and PyTorch differ by {difference:.1e}, "
                 f"more than {TOLERANCE:g}; nothing was written"

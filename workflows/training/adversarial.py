@@ -1,6 +1,6 @@
-"""Training against a discriminator, on MONAI's GanTrainer.
+"""Training against one discriminator or two, on MONAI's GanTrainer.
 
-For every batch the generator takes its step first and the discriminator after it, on the same
+For every batch the generator takes its step first and the discriminators after it, on the same
 images, as in the public code of ESRGAN and SPSR. Everything else, from loader to checkpoints, is
 that of a training without one.
 """
@@ -8,7 +8,6 @@ that of a training without one.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -25,35 +24,43 @@ from finevox.errors import ConfigError
 from finevox.networks import DISCRIMINATORS, Network, create
 from finevox.networks.blocks import scale_tuple
 from finevox.networks.losses import AdversarialLoss
+from finevox.networks.spsr import GradientMap
+from finevox.pipeline.recipes import nearest
 from finevox.pipeline.train_settings import AdversarialSettings, TrainSettings
-from finevox.workflows.training.distributed import World, parallel
+from finevox.workflows.training.distributed import SyncedSteps, World, parallel
 from finevox.workflows.training.engine import BatchPreparation, common_handlers, quiet
 from finevox.workflows.training.meter import KeptTerms
 from finevox.workflows.training.network import memory_format
 from finevox.workflows.training.optimise import clip_gradients, make_optimiser, make_schedule
 
-# What a discriminator adds to the terms of the loss.
-GENERATOR_TERM, DISCRIMINATOR_TERM = "adversarial", "discriminator"
-
 
 class Judge(nn.Module):
-    """A discriminator on real and fake images, in one call, as DDP wants it."""
+    """A discriminator on real and fake images, in one call, as DDP wants it.
 
-    def __init__(self, discriminator: Network) -> None:
+    ``view`` is what it sees of an image.
+    """
+
+    def __init__(self, discriminator: Network, view: nn.Module) -> None:
         super().__init__()
         self.discriminator = discriminator
+        self.view = view
 
     def forward(self, real: torch.Tensor, fake: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # Differences of neighbours do not fit the few digits of low precision.
+        with torch.autocast(real.device.type, enabled=False):
+            views = self.view(real), self.view(fake)
         real_logits, fake_logits = (
-            self.discriminator.outputs(images)["logits"].float() for images in (real, fake)
+            self.discriminator.outputs(images)["logits"].float() for images in views
         )
         return real_logits, fake_logits
 
 
 class Adversary:
-    """The discriminator of a recipe, with an optimiser and a schedule of its own.
+    """A discriminator of a recipe, with an optimiser and a schedule of its own.
 
-    The optimiser is that of the recipe at the discriminator's learning rate.
+    The optimiser is that of the recipe at the discriminator's learning rate. ``of_gradients``
+    makes the one that judges gradient maps. ``terms`` are the names of the generator's loss and
+    of its own.
 
     Raises
     ------
@@ -61,7 +68,14 @@ class Adversary:
         If the recipe names no discriminator, or one for images of another size.
     """
 
-    def __init__(self, settings: TrainSettings, device: torch.device, world: World) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        device: torch.device,
+        world: World,
+        *,
+        of_gradients: bool = False,
+    ) -> None:
         asked = settings.adversarial
         if asked is None:
             raise ConfigError("the recipe has no adversarial settings")
@@ -71,15 +85,21 @@ class Adversary:
                 "bfloat16 for a training with a discriminator"
             )
         self.accumulate = settings.loop.accumulate
-        self.weight = asked.weight
+        self.weight = asked.gradient_weight if of_gradients else asked.weight
+        self.prefix = "gradient_" if of_gradients else ""
+        self.terms = (f"{self.prefix}adversarial", f"{self.prefix}discriminator")
         self.loss = AdversarialLoss(asked.kind)
         self.discriminator = _discriminator(settings, asked)
         self.discriminator.to(device, memory_format=memory_format(settings))  # type: ignore[call-overload]
-        self.judge = Judge(self.discriminator)
+        dims = settings.network.spatial_dims
+        view = GradientMap(dims).to(device) if of_gradients else nn.Identity()
+        self.judge = Judge(self.discriminator, view)
         # Its gradients are averaged over processes in its own step alone.
         self.learner = parallel(self.judge, world)
-        self.settings = dataclasses.replace(settings.optimiser, learning_rate=asked.learning_rate)
-        self.optimiser = make_optimiser(self.discriminator.parameters(), self.settings)
+        self.settings = dataclasses.replace(
+            settings.optimiser, learning_rate=asked.learning_rate, last_layer_rate=1.0
+        )
+        self.optimiser = make_optimiser(self.discriminator, self.settings)
         steps = settings.loop.epochs * settings.loop.epoch_length
         self.schedule = make_schedule(self.optimiser, settings.schedule, steps)
 
@@ -87,9 +107,9 @@ class Adversary:
     def parts(self) -> dict[str, Any]:
         """What a checkpoint needs besides the generator's."""
         return {
-            "discriminator": self.discriminator,
-            "discriminator_optimiser": self.optimiser,
-            "discriminator_schedule": self.schedule,
+            f"{self.prefix}discriminator": self.discriminator,
+            f"{self.prefix}discriminator_optimiser": self.optimiser,
+            f"{self.prefix}discriminator_schedule": self.schedule,
         }
 
     def generator_loss(
@@ -118,21 +138,38 @@ class Adversary:
         return loss.detach()
 
 
+def adversaries_of(
+    settings: TrainSettings, device: torch.device, world: World
+) -> tuple[Adversary, ...]:
+    """The discriminators of a recipe: none, one, or that of gradient maps besides.
+
+    Raises
+    ------
+    ConfigError
+        As :class:`Adversary`.
+    """
+    asked = settings.adversarial
+    if asked is None:
+        return ()
+    kinds = (False, True) if asked.gradient_weight else (False,)
+    return tuple(Adversary(settings, device, world, of_gradients=kind) for kind in kinds)
+
+
 class AdversarialIteration:
-    """One batch of generator and discriminator, with the events of MONAI's SupervisedTrainer.
+    """One batch of generator and discriminators, with the events of MONAI's SupervisedTrainer.
 
     GanTrainer's own makes images of noise, and compares them with nothing.
     """
 
-    def __init__(self, adversary: Adversary, loss: KeptTerms) -> None:
-        self.adversary = adversary
+    def __init__(self, adversaries: Sequence[Adversary], accumulate: int, loss: KeptTerms) -> None:
+        self.adversaries = adversaries
+        self.accumulate = accumulate
         self.loss = loss
 
     def __call__(self, engine: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-        adversary = self.adversary
         image, real = engine.prepare_batch(batch, engine.state.device, engine.non_blocking)
-        part = (engine.state.iteration - 1) % adversary.accumulate
-        first, last = part == 0, part == adversary.accumulate - 1
+        part = (engine.state.iteration - 1) % self.accumulate
+        first, last = part == 0, part == self.accumulate - 1
         engine.state.output = {Keys.IMAGE: image, Keys.LABEL: real, GanKeys.REALS: real}
 
         engine.g_network.train()
@@ -140,23 +177,26 @@ class AdversarialIteration:
             engine.g_optimizer.zero_grad(set_to_none=True)
         outputs = engine.g_inferer(image, engine.g_network)
         fake = outputs["output"].to(real.dtype)
-        deceit = adversary.generator_loss(real, fake, engine.d_inferer)
-        total = self.loss(outputs, real) + adversary.weight * deceit
+        total, terms = self.loss(outputs, real), self.loss.terms
+        for adversary in self.adversaries:
+            deceit = adversary.generator_loss(real, fake, engine.d_inferer)
+            total = total + adversary.weight * deceit
+            terms[adversary.terms[0]] = deceit.detach()
+        terms["loss"] = total.detach()
         engine.state.output |= {
             Keys.PRED: fake, GanKeys.FAKES: fake, GanKeys.GLOSS: total, Keys.LOSS: total,
         }  # fmt: skip
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
-        (total / adversary.accumulate).backward()
+        (total / self.accumulate).backward()
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         if last:
             engine.g_optimizer.step()
 
-        judged = adversary.learn(real, fake, engine.d_inferer, first=first, last=last)
-        engine.state.output[GanKeys.DLOSS] = judged
-        self.loss.terms |= {
-            "loss": total.detach(), GENERATOR_TERM: deceit.detach(), DISCRIMINATOR_TERM: judged,
-        }  # fmt: skip
+        for adversary in self.adversaries:
+            judged = adversary.learn(real, fake, engine.d_inferer, first=first, last=last)
+            terms[adversary.terms[1]] = judged
+        engine.state.output[GanKeys.DLOSS] = terms[self.adversaries[0].terms[1]]
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         output: dict[str, Any] = engine.state.output
         return output
@@ -180,12 +220,13 @@ def make_gan_trainer(
     network: Network,
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
-    adversary: Adversary,
+    adversaries: Sequence[Adversary],
     inferer: Inferer,
     loss: KeptTerms,
     handlers: Sequence[Any],
 ) -> GanTrainer:
     """MONAI's trainer; arguments as of :func:`~finevox.workflows.training.engine.make_trainer`."""
+    adversary, accumulate = adversaries[0], settings.loop.accumulate
     trainer = GanTrainer(
         device=device,
         max_epochs=settings.loop.epochs,
@@ -203,9 +244,13 @@ def make_gan_trainer(
         d_loss_function=adversary.loss.discriminator,
         d_inferer=inferer,
         d_prepare_batch=BatchPreparation(network, settings),
-        iteration_update=AdversarialIteration(adversary, loss),
+        iteration_update=AdversarialIteration(adversaries, accumulate, loss),
         non_blocking=True,
-        train_handlers=[*common_handlers(settings, loader, network, optimiser, loss), *handlers],
+        train_handlers=[
+            *common_handlers(settings, loader, network, module, optimiser, loss),
+            *(SyncedSteps(one.learner, accumulate) for one in adversaries),
+            *handlers,
+        ],
         decollate=False,
     )
     quiet(trainer)
@@ -218,8 +263,7 @@ def _as_it_is(batch: Any) -> Any:
 
 def _discriminator(settings: TrainSettings, asked: AdversarialSettings) -> Network:
     if asked.discriminator not in DISCRIMINATORS:
-        near = difflib.get_close_matches(asked.discriminator, DISCRIMINATORS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(DISCRIMINATORS)}"
+        hint = nearest(asked.discriminator, DISCRIMINATORS)
         raise ConfigError(f"adversarial.discriminator: no {asked.discriminator!r}; {hint}")
     dims = settings.network.spatial_dims
     made = create(asked.discriminator, dims, 1, **asked.settings)

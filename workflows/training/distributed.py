@@ -13,9 +13,10 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from ignite.engine import Engine, Events
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -125,6 +126,25 @@ def parallel(module: nn.Module, world: World, *, varying: bool = False) -> nn.Mo
         device_ids=[device] if device.type == "cuda" else None,
         find_unused_parameters=varying,
     )
+
+
+class SyncedSteps:
+    """Lets processes average their gradients once a step, with the last of its batches.
+
+    As DDP's ``no_sync``, which is a context around a forward pass, where MONAI's trainer has none.
+    """
+
+    def __init__(self, module: Any, accumulate: int) -> None:
+        self.module = module
+        self.accumulate = accumulate
+
+    def attach(self, engine: Engine) -> None:
+        if isinstance(self.module, DistributedDataParallel) and self.accumulate > 1:
+            engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        last = engine.state.iteration % self.accumulate == 0
+        self.module.require_backward_grad_sync = last
 
 
 def of_first(value: Value, world: World) -> Value:

@@ -18,6 +18,7 @@ from finevox.errors import FinevoxError
 from finevox.networks import Network
 from finevox.networks.losses import Criterion
 from finevox.pipeline.train_settings import TrainSettings
+from finevox.workflows.training.distributed import SyncedSteps
 from finevox.workflows.training.meter import KeptTerms
 from finevox.workflows.training.network import memory_format
 from finevox.workflows.training.optimise import clip_gradients
@@ -95,7 +96,10 @@ def make_trainer(
         inferer=inferer,
         prepare_batch=BatchPreparation(network, settings),
         non_blocking=True,
-        train_handlers=[*common_handlers(settings, loader, network, optimiser, loss), *handlers],
+        train_handlers=[
+            *common_handlers(settings, loader, network, module, optimiser, loss),
+            *handlers,
+        ],
         amp=half,
         amp_kwargs={"dtype": torch.float16} if half else None,
         # A list of dictionaries of every batch is of no use here, and takes time.
@@ -112,12 +116,14 @@ def common_handlers(
     settings: TrainSettings,
     loader: Any,
     network: Network,
+    module: nn.Module,
     optimiser: torch.optim.Optimizer,
     loss: KeptTerms,
 ) -> list[Any]:
     """What every batch needs, with a discriminator or without."""
     return [
         Patches(loader),
+        SyncedSteps(module, settings.loop.accumulate),
         LossProgress(loss.criterion),
         FiniteLoss(),
         Clipping(settings, network, optimiser),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
+from collections.abc import Collection
 from pathlib import Path
 
 from finevox.errors import CheckpointError
 from finevox.networks import Network, inflated, load, shipped
 from finevox.networks.adapt import one_channel, one_channel_state
+from finevox.networks.record import read_record
+from finevox.pipeline.recipes import nearest
+from finevox.pipeline.split import Split
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,26 @@ def initialise(network: Network, init: str) -> tuple[str, ...]:
     return fresh
 
 
+def trained_on(init: str | None) -> tuple[str, ...]:
+    """The subjects of the training set that weights came from, as far as these say."""
+    if init is None or (path := weights_path(init)).suffix != ".safetensors":
+        return ()
+    return tuple(read_record(path).get("subjects", ()))
+
+
+def warn_of_leakage(split: Split, seen: Collection[str]) -> None:
+    """Warn if weights were trained on subjects that this run is to be judged by.
+
+    Not an error, since subjects of two data sets may well have the same name.
+    """
+    if known := sorted({*split.validation, *split.test} & {*seen}):
+        log.warning(
+            "network.init was trained on %s, who are in validation or test here: if these are the "
+            "same people, figures will be too good; split otherwise",
+            ", ".join(known),
+        )
+
+
 def weights_path(init: str) -> Path:
     """The file that ``init`` means: one of that path, or of shipped weights of that name."""
     path = Path(init)
@@ -68,8 +91,6 @@ def weights_path(init: str) -> Path:
     names = {weights.path.stem: weights.path for weights in shipped()}
     if init in names:
         return names[init]
-    near = difflib.get_close_matches(init, names, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"shipped: {', '.join(names) or 'none'}"
     raise CheckpointError(
-        f"network.init: no file {init} and no shipped weights of this name; {hint}"
+        f"network.init: no file {init} and no shipped weights of this name; {nearest(init, names)}"
     )

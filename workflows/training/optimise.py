@@ -15,16 +15,15 @@ from finevox.errors import ConfigError
 from finevox.pipeline.train_settings import OptimiserSettings, ScheduleSettings
 
 
-def make_optimiser(
-    parameters: Iterable[nn.Parameter], settings: OptimiserSettings
-) -> torch.optim.Optimizer:
-    """The optimiser that the settings name.
+def make_optimiser(module: nn.Module, settings: OptimiserSettings) -> torch.optim.Optimizer:
+    """The optimiser that the settings name, of the parameters of a module.
 
     Raises
     ------
     ConfigError
         If PyTorch refuses a value, such as a learning rate below zero.
     """
+    parameters = parameter_groups(module, settings)
     rate, decay = settings.learning_rate, settings.weight_decay
     common: dict[str, Any] = {"lr": rate, "weight_decay": decay}
     adams = {**common, "betas": settings.betas, "eps": settings.eps}
@@ -42,6 +41,17 @@ def make_optimiser(
                 return torch.optim.RMSprop(parameters, **common, eps=settings.eps)
     except ValueError as error:
         raise ConfigError(f"optimiser {settings.name}: {error}") from error
+
+
+def parameter_groups(module: nn.Module, settings: OptimiserSettings) -> list[dict[str, Any]]:
+    """All parameters, those of the last layer apart where it has a rate of its own."""
+    if settings.last_layer_rate == 1:
+        return [{"params": [*module.parameters()]}]
+    *_, last = (one for one in module.modules() if [*one.parameters(recurse=False)])
+    own = {id(one) for one in last.parameters(recurse=False)}
+    others = [one for one in module.parameters() if id(one) not in own]
+    rate = settings.last_layer_rate * settings.learning_rate
+    return [{"params": others}, {"params": [*last.parameters(recurse=False)], "lr": rate}]
 
 
 def make_schedule(

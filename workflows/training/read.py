@@ -12,7 +12,9 @@ from finevox.errors import ConfigError
 from finevox.pipeline.recipes import find_recipe, nearest, override, read_yaml
 from finevox.pipeline.train_settings import TrainSettings
 
-# The least that whole numbers can be.
+# Names that need no group.
+SHORT = {"init": "network.init"}
+# The least that numbers can be.
 LEAST = {
     "network.spatial_dims": 2,
     "data.phantoms": 1,
@@ -21,6 +23,7 @@ LEAST = {
     "patches.per_volume": 1,
     "patches.queue": 1,
     "patches.workers": 0,
+    "optimiser.last_layer_rate": 0,
     "loop.epochs": 1,
     "loop.epoch_length": 1,
     "loop.accumulate": 1,
@@ -58,7 +61,7 @@ def read_settings(
     else:
         path = find_recipe(recipe)
         content, where = read_yaml(path), path.name
-    changes = dict(overrides or {})
+    changes = {SHORT.get(name, name): value for name, value in (overrides or {}).items()}
     if data is not None:
         changes["data.folder"] = str(data)
     known = list(names_of(TrainSettings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,9 @@ from monai.utils.enums import CommonKeys as Keys
 
 from finevox.networks import Network
 from finevox.pipeline.plan import allowed_size
+from finevox.pipeline.scans import Scan
 from finevox.pipeline.train_settings import TrainSettings
+from finevox.pipeline.validation import validation_pairs
 from finevox.transforms.enlargement import enlarge_array
 from finevox.transforms.metrics import psnr
 from finevox.transforms.resize import ENLARGEMENT_OF
@@ -208,12 +210,23 @@ def stop_early(
     return early
 
 
-def cases_of(pairs: Mapping[str, tuple[Samples, Samples]], settings: TrainSettings) -> list[Case]:
-    """What :func:`~finevox.pipeline.validation.validation_pairs` gives, as cases."""
+def cases_of(scans: Sequence[Scan], settings: TrainSettings) -> list[Case]:
+    """What to validate on: every scan, at every scale that the network learns.
+
+    Raises
+    ------
+    InputError
+        As :func:`~finevox.pipeline.validation.validation_pairs`.
+    """
     kind = settings.degradation.kind
     # As the pairs are.
     degradation = "bicubic" if kind == "mixed" else kind
-    return [Case(name, low, high, degradation) for name, (low, high) in pairs.items()]
+    slices, scales = settings.loop.validation_slices, settings.network.scales
+    return [
+        Case(f"{name} x{scale}" if scales else name, low, high, degradation)
+        for scale in scales or (settings.network.scale,)
+        for name, (low, high) in validation_pairs(scans, settings, slices, scale=scale).items()
+    ]
 
 
 def _prepare(

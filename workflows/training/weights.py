@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def weights_name(settings: TrainSettings) -> str:
     return f"{network.name}_{network.spatial_dims}d_x{scale}_{kind}.safetensors"
 
 
-def record_of(settings: TrainSettings, subjects: Sequence[str]) -> dict[str, Any]:
+def record_of(settings: TrainSettings, subjects: Iterable[str]) -> dict[str, Any]:
     """What the weights say of how they were made: no path of the machine that made them."""
     training = settings.as_dict()
     training["data"]["folder"] = None

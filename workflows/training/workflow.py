@@ -28,20 +28,14 @@ from finevox.pipeline.patch_loader import PatchLoader
 from finevox.pipeline.scans import scans_of
 from finevox.pipeline.split import Split, make_split, write_split
 from finevox.pipeline.train_settings import TrainSettings
-from finevox.pipeline.validation import validation_pairs
 from finevox.workflows.export.card import write_card
 from finevox.workflows.training import distributed
-from finevox.workflows.training.adversarial import (
-    DISCRIMINATOR_TERM,
-    GENERATOR_TERM,
-    Adversary,
-    make_gan_trainer,
-)
+from finevox.workflows.training.adversarial import Adversary, adversaries_of, make_gan_trainer
 from finevox.workflows.training.average import make_average
 from finevox.workflows.training.checkpoint import BEST, LAST, Checkpoints, free_keys
 from finevox.workflows.training.curves import CurveFile, EpochFigures, tensorboard
 from finevox.workflows.training.engine import AfterStep, PrecisionInferer, make_trainer
-from finevox.workflows.training.initialise import initialise
+from finevox.workflows.training.initialise import initialise, trained_on, warn_of_leakage
 from finevox.workflows.training.interruption import Interruption
 from finevox.workflows.training.meter import KeptTerms, LossMeter
 from finevox.workflows.training.network import check_precision, memory_format, new_network
@@ -69,7 +63,7 @@ PARTS = {
     "optimizer": "optimizer of the network's weights.",
     "schedule": "learning rate schedule, stepped after the optimizer.",
     "average": "exponential average of the weights.",
-    "adversary": "discriminator with its optimizer, where the recipe has one.",
+    "adversaries": "discriminators with their optimizers, where the recipe has any.",
 }
 
 
@@ -132,6 +126,8 @@ class TrainWorkflow(PythonicWorkflow):
         self._check_request()
         self.scans = scans_of(settings.data)
         self.split: Split = make_split(self.scans, settings.data, settings.loop.seed)
+        self.seen_before = trained_on(settings.network.init)
+        warn_of_leakage(self.split, self.seen_before)
         subjects = {part: [*getattr(self.split, part)] for part in ("training", "validation")}
         self.kept = KeptTerms(self.loss)
         self.meter = LossMeter(self.kept)
@@ -151,8 +147,8 @@ class TrainWorkflow(PythonicWorkflow):
             free=free,
             write=self.world.first,
         )
-        if self.adversary is not None:
-            self.checkpoints.parts |= self.adversary.parts
+        for adversary in self.adversaries:
+            self.checkpoints.parts |= adversary.parts
         self.interruption = Interruption(
             settings.loop.accumulate,
             partial(self.checkpoints.save, name=LAST),
@@ -262,7 +258,7 @@ class TrainWorkflow(PythonicWorkflow):
         return create_loss(self.settings.loss, self.network_def).to(self.device)
 
     def get_optimizer(self) -> torch.optim.Optimizer:
-        return make_optimiser(self.network_def.parameters(), self.settings.optimiser)
+        return make_optimiser(self.network_def, self.settings.optimiser)
 
     def get_schedule(self) -> Any:
         loop = self.settings.loop
@@ -273,10 +269,8 @@ class TrainWorkflow(PythonicWorkflow):
     def get_average(self) -> Any:
         return make_average(self.network_def, self.settings.loop.average)
 
-    def get_adversary(self) -> Adversary | None:
-        if self.settings.adversarial is None:
-            return None
-        return Adversary(self.settings, self.device, self.world)
+    def get_adversaries(self) -> tuple[Adversary, ...]:
+        return adversaries_of(self.settings, self.device, self.world)
 
     def get_train_inferer(self) -> Inferer:
         return PrecisionInferer(self.settings.loop.precision)
@@ -296,9 +290,7 @@ class TrainWorkflow(PythonicWorkflow):
         )
         if self.world.first:
             names = [case["name"] for case in self.val_dataset_data]
-            terms = list(self.loss.terms)
-            if self.adversary is not None:
-                terms += [GENERATOR_TERM, DISCRIMINATOR_TERM]
+            terms = [*self.loss.terms, *(name for one in self.adversaries for name in one.terms)]
             handlers.append(CurveFile(self.folder.curve, loop.accumulate, terms, names))
             handlers += tensorboard(self.folder.tensorboard)
             handlers.append(self.line)
@@ -315,8 +307,8 @@ class TrainWorkflow(PythonicWorkflow):
     def get_trainer(self) -> Trainer:
         outputs = distributed.Outputs(self.network_def, self.loss.needs)
         module = distributed.parallel(outputs, self.world, varying=outputs.varying)
-        adversary = self.adversary
-        make = make_trainer if adversary is None else partial(make_gan_trainer, adversary=adversary)
+        some = self.adversaries
+        make = partial(make_gan_trainer, adversaries=some) if some else make_trainer
         return make(
             self.settings,
             device=self.device,
@@ -333,8 +325,7 @@ class TrainWorkflow(PythonicWorkflow):
         scans = self.split.scans("validation", self.scans)
         if not scans:
             return []
-        pairs = validation_pairs(scans, self.settings, self.settings.loop.validation_slices)
-        return [case.item() for case in cases_of(pairs, self.settings)]
+        return [case.item() for case in cases_of(scans, self.settings)]
 
     def get_val_dataset(self) -> Dataset:
         return Dataset(self.val_dataset_data)
@@ -375,7 +366,7 @@ class TrainWorkflow(PythonicWorkflow):
         network = self.network_def
         self._get_property("loss", self.properties["loss"])
         self._get_property("optimizer", self.properties["optimizer"])
-        self._get_property("adversary", self.properties["adversary"])
+        self._get_property("adversaries", self.properties["adversaries"])
         if self.settings.network.init is not None:
             initialise(network, self.settings.network.init)
 
@@ -390,7 +381,8 @@ class TrainWorkflow(PythonicWorkflow):
             return
         state = self.trainer.state
         record = {
-            **record_of(self.settings, self.split.training),
+            # What a network has seen it has seen, also before this run.
+            **record_of(self.settings, dict.fromkeys((*self.split.training, *self.seen_before))),
             "epochs": state.epoch,
             "steps": state.iteration // self.settings.loop.accumulate,
             **facts,
