@@ -145,7 +145,7 @@ def _facts(network: Network, weights: Path) -> list[tuple[str, str]]:
     channels = network.settings["in_channels"]
     white = network.image_range
     scaled = (
-        f"the {low:g} percentile of the volume averaged over {NEIGHBOURHOOD} voxels along each axis "
+        f"the {low:g} percentile of the volume averaged over {NEIGHBOURHOOD} voxels each way "
         f"and the {high:g} percentile of the volume scaled to 0 and {white:g}"
     )
     return [
