@@ -174,5 +174,7 @@ def command(capture: pytest.CaptureFixture[str], *arguments: object) -> Answer:
 def sidecar(path: Path) -> Mapping[str, Any]:
     """The JSON document beside an image."""
     name = path.name.removesuffix(".gz").removesuffix(".nii")
-    document: Mapping[str, Any] = json.loads(path.with_name(f"{name}.json").read_text())
+    document: Mapping[str, Any] = json.loads(
+        path.with_name(f"{name}.json").read_text(encoding="utf-8")
+    )
     return document

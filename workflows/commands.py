@@ -38,7 +38,7 @@ from finevox.workflows.cli import DONE, SOME_FAILED
 
 log = logging.getLogger(__name__)
 
-TABLE_WIDTH = 180
+TABLE_WIDTH = 192
 COUNTS = (
     "parameters and multiply-adds: 2-D, x2, one channel, 120x120 to 240x240; field: samples of the "
     "input that an output sample depends on; weights: mean gain in PSNR over interpolation on "

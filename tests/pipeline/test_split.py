@@ -117,7 +117,7 @@ def test_a_split_survives_its_file(tmp_path: Path) -> None:
     split = make_split(COHORT, DataSettings(), 0)
     write_split(split, COHORT, tmp_path / "split.tsv")
     assert read_split(tmp_path / "split.tsv") == split
-    lines = (tmp_path / "split.tsv").read_text().splitlines()
+    lines = (tmp_path / "split.tsv").read_text(encoding="utf-8").splitlines()
     assert lines[0].split("\t") == ["subject", "part", "contrast", "file"]
     assert len(lines) == 1 + len(COHORT)
     first = split.training[0]

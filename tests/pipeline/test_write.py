@@ -234,7 +234,7 @@ def test_results_have_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
-    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"a": 1}
 
 
 @pytest.mark.parametrize("name", ["a" * 240 + ".nii.gz", "é" * 60 + ".nii"])

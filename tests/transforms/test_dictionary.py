@@ -17,6 +17,7 @@ from finevox.transforms import (
     DegradeVolumed,
     EnlargeVolumed,
     Grid,
+    IntensityMap,
     Preparation,
     PrepareVolumed,
     UndoPreparationd,
@@ -152,9 +153,11 @@ def test_preparing_scales_each_channel_by_its_own_range() -> None:
     scaled = PrepareVolumed("image")({"image": image()})["image"]
     assert scaled.dtype == torch.float32
     np.testing.assert_allclose(affine_in(scaled), GRID.affine)
-    for channel in scaled:
-        low, high = np.percentile(np.asarray(channel), (0.5, 99.5))
-        assert (low, high) == pytest.approx((0, 1), abs=1e-5)
+    for channel, own in zip(channels(), scaled, strict=True):
+        intensity = IntensityMap.of(channel)
+        assert intensity is not None
+        np.testing.assert_array_equal(np.asarray(own), intensity.scale(channel))
+        assert np.percentile(np.asarray(own), 99.5) == pytest.approx(1, abs=1e-5)
 
 
 def test_preparing_without_rescaling_changes_no_value() -> None:

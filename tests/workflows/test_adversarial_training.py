@@ -220,7 +220,9 @@ def test_a_run_goes_on_bit_for_bit_with_all_networks(tmp_path: Path) -> None:
     assert len(judges_of(parts)) == 2
     rates = [w.adversaries[0].optimiser.param_groups[0]["lr"] for w in (whole, parts)]
     assert rates == [0.02 / 8] * 2
-    curves = [(tmp_path / name / "curve.csv").read_text() for name in ("whole", "parts")]
+    curves = [
+        (tmp_path / name / "curve.csv").read_text(encoding="utf-8") for name in ("whole", "parts")
+    ]
     terms = "mse,adversarial,discriminator,gradient_adversarial,gradient_discriminator"
     assert curves[0].startswith(f"epoch,step,learning_rate,seconds,loss,{terms},gain_db")
     row = dict(zip(*(line.split(",") for line in curves[0].splitlines()[:2]), strict=True))

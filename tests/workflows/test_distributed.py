@@ -90,7 +90,7 @@ def test_a_run_in_two_processes_trains_one_network(ranks: list[dict[str, Any]], 
 
 def test_the_first_process_alone_writes(ranks: list[dict[str, Any]]) -> None:
     folder = ranks[0]["folder"] / "run"
-    rows = (folder / "curve.csv").read_text().splitlines()
+    rows = (folder / "curve.csv").read_text(encoding="utf-8").splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [["1", "2"], ["2", "4"]]
     last = load(next(folder.glob("*_last.safetensors")))
     assert last.record["steps"] == 4

@@ -201,7 +201,7 @@ def test_training_subjects_are_marked_where_they_are_allowed(data: Path) -> None
     assert set(marked.subject) == {"sub-a"}
     assert "seen †: trained on sub-a, which this evaluation has as well" in outcome.statement
     assert "Training subjects not known, overlap not excluded: unknown." in outcome.statement
-    assert "seen †" in outcome.tables["md"].read_text()
+    assert "seen †" in outcome.tables["md"].read_text(encoding="utf-8")
     table = pd.read_csv(data.parent / "out" / "volumes.csv")
     marked = table[table.seen_in_training]
     assert [*zip(marked.label, marked.subject, strict=True)] == [("seen", "sub-a")]
@@ -313,8 +313,8 @@ def test_the_command_prints_the_table_and_takes_any_setting(data: Path, capfd: C
     made = {path.name for path in output.iterdir()}
     assert {"recipe.yaml", "volumes.csv", "table.md", "table.csv", "table.json", "table.tex"} < made
     assert "detail_sub-a_T1w_bicubic_x2.png" in made
-    assert json.loads((output / "table.json").read_text())["baseline"] == "bicubic"
-    recipe = yaml.safe_load((output / "recipe.yaml").read_text())
+    assert json.loads((output / "table.json").read_text(encoding="utf-8"))["baseline"] == "bicubic"
+    recipe = yaml.safe_load((output / "recipe.yaml").read_text(encoding="utf-8"))
     assert recipe["variant"] == {"slices": 8, "border": "scale"}
     wrong = command(capfd, "evaluate", "evaluate_smoke", "--output", output, "--varint.slices", "3")
     assert (wrong.code, wrong.out) == (2, "")

@@ -146,7 +146,9 @@ def test_a_card_beside_the_weights_goes_with_them(tmp_path: Path) -> None:
     save(build("espcn"), weights, RECORD)
     (tmp_path / "weights.md").write_text("Written by hand.")
     export_weights(weights, tmp_path / "bundle", "bundle")
-    assert (tmp_path / "bundle/docs/model_card.md").read_text() == "Written by hand."
+    assert (tmp_path / "bundle/docs/model_card.md").read_text(
+        encoding="utf-8"
+    ) == "Written by hand."
 
 
 def test_only_a_bundle_is_replaced(tmp_path: Path) -> None:

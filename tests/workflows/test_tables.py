@@ -240,7 +240,7 @@ def test_one_volume_gives_a_table_that_says_so(tmp_path: Path) -> None:
     paths = write_tables(
         rows_of({"bicubic": [30.0], "fmen": [34.0]}), tmp_path, "bicubic", STATEMENT
     )
-    text = paths["md"].read_text()
+    text = paths["md"].read_text(encoding="utf-8")
     assert "Where n is 1 there is no interval" in text
     assert "±" not in text
     assert re.search(r"\| fmen +\| +1 \| +34\.00 \| +\+4\.00 \| +1/1 \|$", text, re.MULTILINE)
@@ -315,7 +315,7 @@ def test_missing_figures_are_left_out(tmp_path: Path) -> None:
     rows = rows_of({"bicubic": [0.9, 0.8], "fmen": [0.95, 0.9]}, metric="ssim")
     rows["psnr_db"], rows["hfen"] = math.nan, None
     paths = write_tables(rows, tmp_path, "bicubic", STATEMENT, "t")
-    text = paths["md"].read_text()
+    text = paths["md"].read_text(encoding="utf-8")
     assert "SSIM" in text
     assert "PSNR" not in text.replace(STATEMENT, "")
     assert "hfen" not in pd.read_csv(paths["csv"]).columns
@@ -332,7 +332,7 @@ def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    document = json.loads(paths["json"].read_text(), parse_constant=refuse)
+    document = json.loads(paths["json"].read_text(encoding="utf-8"), parse_constant=refuse)
     assert (document["baseline"], document["statement"]) == ("bicubic", STATEMENT)
     assert document["test"] == "Wilcoxon's signed-rank test"
     assert document["confidence"] == 0.95
@@ -345,7 +345,7 @@ def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
 
 def test_latex_is_well_formed(tmp_path: Path) -> None:
     paths = write_tables(full_rows(), tmp_path, "bicubic", STATEMENT)
-    text = paths["tex"].read_text()
+    text = paths["tex"].read_text(encoding="utf-8")
     assert r"fmen\_x2\textbar{}50\% \& \{\#1\} \textdagger{}" in text
     stack = []
     for kind, name in re.findall(r"\\(begin|end)\{(.*?)\}", text):
@@ -371,12 +371,14 @@ def test_latex_is_well_formed(tmp_path: Path) -> None:
 
 def test_latex_stars_what_is_significant(tmp_path: Path) -> None:
     rows = rows_of({"bicubic": SIX["bicubic"], "fmen": SIX["fmen"]})
-    text = write_tables(rows, tmp_path, "bicubic", STATEMENT, "t")["tex"].read_text()
+    text = write_tables(rows, tmp_path, "bicubic", STATEMENT, "t")["tex"].read_text(
+        encoding="utf-8"
+    )
     assert rf"$\mathbf{{{np.mean(SIX['fmen']):.2f}}}^{{*}} \pm " in text
 
 
 def test_scales_that_differ_between_axes(tmp_path: Path) -> None:
     rows = pd.concat([rows_of(SIX, scale="2x2x1"), rows_of(SIX, scale=3)])
-    text = write_tables(rows, tmp_path, "bicubic", STATEMENT)["md"].read_text()
+    text = write_tables(rows, tmp_path, "bicubic", STATEMENT)["md"].read_text(encoding="utf-8")
     assert "### x2x2x1, T1" in text
     assert "### x3, T1" in text

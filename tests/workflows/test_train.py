@@ -62,23 +62,25 @@ def test_a_run_leaves_weights_that_say_what_they_are(
         assert isinstance(weights.record["validation_gain_db"], float)
         # Where the scans lay on this machine is nobody's business.
         assert str(data) not in json.dumps(weights.record)
-        assert "sub-a" in (tmp_path / "run" / f"{stem}.md").read_text()
+        assert "sub-a" in (tmp_path / "run" / f"{stem}.md").read_text(encoding="utf-8")
 
 
 def test_the_run_folder_tells_all(tmp_path: Path, data: Path) -> None:
     run = tmp_path / "run"
     settings = settings_of(data, loop__save_every=1)
     trained(settings, run)
-    recipe = TrainSettings.from_mapping(yaml.safe_load((run / "recipe.yaml").read_text()))
+    recipe = TrainSettings.from_mapping(
+        yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+    )
     assert recipe == settings
-    [start] = json.loads((run / "environment.json").read_text())["starts"]
+    [start] = json.loads((run / "environment.json").read_text(encoding="utf-8"))["starts"]
     assert start["packages"]["torch"] == torch.__version__
-    split = (run / "split.tsv").read_text()
+    split = (run / "split.tsv").read_text(encoding="utf-8")
     assert [line.split("\t")[:2] for line in split.splitlines()[1:]] == [
         ["sub-a", "training"],
         ["sub-b", "validation"],
     ]
-    assert "epoch 2" in (run / "train.log").read_text()
+    assert "epoch 2" in (run / "train.log").read_text(encoding="utf-8")
     checkpoints = {path.name for path in (run / "checkpoints").iterdir()}
     assert checkpoints == {"last.pt", "best.pt", "epoch_0001.pt", "epoch_0002.pt"}
     assert list((run / "tensorboard").iterdir())
