@@ -11,15 +11,13 @@ import torch
 
 from finevox.errors import CheckpointError, InputError
 from finevox.networks import (
-    Choice,
     Network,
     SelfEnsemble,
     architecture,
-    choose_shipped,
     create,
-    find_shipped,
     load,
 )
+from finevox.pipeline.choice import choice_for, dims_of, weights_path
 from finevox.pipeline.settings import UpscaleSettings
 from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention
@@ -82,12 +80,10 @@ def get_network(settings: UpscaleSettings) -> Network:
     elif settings.weights is not None:
         network = _load(settings.weights, name, settings.scale)
         _check_fits(network, settings, spatial_dims)
-    elif (choice := choice_for(settings)) is not None:
-        network = load(choice.weights.path, in_channels=1)
-    else:
-        degradation = settings.degradation or DEFAULT_DEGRADATION
-        path = find_shipped(name or "", spatial_dims, settings.scale, degradation)
+    elif (path := weights_path(settings)) is not None:
         network = load(path, in_channels=1)
+    else:
+        raise InputError(f"network {name!r} is a classical method, which has no weights")
     network = network.inference_form()
     if spatial_dims == 2:
         # The layout that convolutions on a CPU want, so that they need not rearrange weights.
@@ -97,25 +93,6 @@ def get_network(settings: UpscaleSettings) -> Network:
         own = "fov" if moved else convention_for(network, settings)
         network = SelfEnsemble(network, own).eval()
     return network.requires_grad_(requires_grad=False)
-
-
-def dims_of(settings: UpscaleSettings) -> int:
-    """Of the network that a request needs: 3 for volumes, 2 for slices."""
-    return 3 if settings.axes != "auto" and len(settings.axes) == 3 else 2
-
-
-def choice_for(settings: UpscaleSettings) -> Choice | None:
-    """The shipped weights for a request that names no network; None where it names one.
-
-    Raises
-    ------
-    CheckpointError
-        If none ship for it.
-    """
-    if settings.network is not None or settings.weights is not None or settings.random_weights:
-        return None
-    degradation = settings.degradation or DEFAULT_DEGRADATION
-    return choose_shipped(dims_of(settings), settings.scale, degradation, settings.quality)
 
 
 def _load(path: Path, name: str | None, scale: int | Sequence[int]) -> Network:

@@ -137,7 +137,7 @@ def make_plan(
             raise InputError(
                 f"network {spec.name} needs {format_bytes(need)} of working memory for its "
                 f"smallest piece and {format_bytes(max(working_bytes, 0))} are left; raise "
-                "--max-memory"
+                "--max-memory (of a cohort: --memory-limit)"
             )
         longest = core.index(max(core))
         core[longest] = -(-core[longest] // 2)

@@ -156,6 +156,9 @@ class UpscaleSettings:
         How the network is executed; ``auto`` chooses.
     max_memory
         Bytes that the process may take.
+    tile
+        Bound on the side of a tile, in samples of the network's input; None cuts only where
+        memory asks for it. The result does not depend on it.
     self_ensemble
         Average over the symmetries of the plane: slower by their number, a little better.
     dtype
@@ -177,6 +180,7 @@ class UpscaleSettings:
     device: str = "auto"
     engine: str = "auto"
     max_memory: int | None = None
+    tile: int | None = None
     self_ensemble: bool = False
     dtype: str | None = None
     random_weights: bool = False
@@ -196,6 +200,8 @@ class UpscaleSettings:
             raise InputError(f"engine {self.engine!r}: choose one of {', '.join(ENGINES)}")
         if self.quality not in QUALITIES:
             raise InputError(f"quality {self.quality!r}: choose one of {', '.join(QUALITIES)}")
+        if self.tile is not None and not is_whole(self.tile, least=1):
+            raise InputError(f"tile {self.tile!r}: give a whole number of samples, or None")
         if self.network == AUTO:
             object.__setattr__(self, "network", None)
         if self.weights is not None and self.random_weights:

@@ -359,7 +359,7 @@ def _given(options: argparse.Namespace, settings: type) -> dict[str, Any]:
     """The options that are fields of ``settings`` as they stand."""
     parsed = {"axes", "max_memory", "scale"}
     names = {field.name for field in dataclasses.fields(settings)} - parsed
-    return {name: getattr(options, name) for name in names}
+    return {name: value for name, value in vars(options).items() if name in names}
 
 
 def _peak(text: str) -> float | None:

@@ -11,21 +11,24 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import nibabel as nib
 import torch
 from monai.bundle import PythonicWorkflow
-from monai.data import Dataset
+from monai.data import Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.inferers import Inferer
 from monai.transforms import Compose
 
 from finevox.errors import FinevoxError
 from finevox.networks import architecture
+from finevox.pipeline.choice import classical_method, inverted_degradation
 from finevox.pipeline.infer import (
     ClassicalInferer,
     DegradationInferer,
@@ -53,11 +56,12 @@ from finevox.pipeline.volumed import (
 )
 from finevox.pipeline.write import check_target
 from finevox.transforms.dictionary import PrepareVolumed, UndoPreparationd
-from finevox.transforms.enlargement import ENLARGEMENTS, ITERATIVE, Enlargement
 from finevox.transforms.grid import scale_text
-from finevox.transforms.resize import DEFAULT_DEGRADATION, Degradation
 
 log = logging.getLogger(__name__)
+
+# What a transform of MONAI takes and gives.
+Item = dict[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -136,18 +140,49 @@ class VolumeWorkflow(PythonicWorkflow):
         FinevoxError
             If the image cannot be used or the result not be written.
         """
-        try:
+        with plain_errors():
             self.evaluator.run()
-        except RuntimeError as error:
-            # MONAI wraps what a transform raises; the user needs the sentence inside.
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, FinevoxError):
-                cause = cause.__cause__
-            if cause is None:
-                raise
-            raise cause from None
         state = self.evaluator.state
         self.outcome = Outcome(state.output[RESULT], state.output[RECORD])
+
+    def load(self) -> tuple[MetaTensor, Item]:
+        """The first of three stages that together are :meth:`run`: read and prepare.
+
+        A cohort reads one volume while another one is computed.
+
+        Returns
+        -------
+        samples, item
+            The samples ``(T, I, J, K)`` as read, and what :meth:`compute` takes.
+
+        Raises
+        ------
+        FinevoxError
+            If the image cannot be used.
+        """
+        read, *others = self.preprocessing.transforms
+        with plain_errors():
+            item = read({"image": self.source})
+            return item["image"], Compose(others)(item)
+
+    def compute(self, item: Item) -> Item:
+        """The second stage: the result of a prepared image is under ``pred``."""
+        with torch.inference_mode(), plain_errors():
+            (pred,) = self.inferer(item["image"][None], self.network_def)
+        return {**item, "pred": pred}
+
+    def store(self, item: Item) -> Outcome:
+        """The third stage: undo the preparation and write.
+
+        Raises
+        ------
+        FinevoxError
+            If the result cannot be written.
+        """
+        with plain_errors():
+            item = self.postprocessing(item)
+        self.outcome = Outcome(item[RESULT], item[RECORD])
+        return self.outcome
 
     def finalize(self) -> Outcome:
         """The image and its record.
@@ -204,6 +239,20 @@ class VolumeWorkflow(PythonicWorkflow):
         return Compose([UndoPreparationd("pred", "image", convention), write])
 
 
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Raise the error that the user needs, which MONAI wraps when a transform raises it."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, FinevoxError):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        raise cause from None
+
+
 def _one_by_one(dataset: Dataset) -> torch.utils.data.DataLoader[Any]:
     return torch.utils.data.DataLoader(dataset, batch_size=None)
 
@@ -248,6 +297,7 @@ class UpscaleWorkflow(VolumeWorkflow):
             moves_samples=moves_samples(network, wanted),
             device=self.device,
             max_memory=wanted.max_memory,
+            tile=wanted.tile,
             progress=self.progress,
         )
 
@@ -307,17 +357,3 @@ class DegradeWorkflow(VolumeWorkflow):
             "NoiseSNR_dB": wanted.noise_snr_db,
             "Seed": wanted.seed,
         }
-
-
-def classical_method(settings: UpscaleSettings) -> Enlargement | None:
-    """The classical method that the settings name in place of a network, if they do."""
-    if settings.network in ENLARGEMENTS and settings.weights is None:
-        return cast("Enlargement", settings.network)
-    return None
-
-
-def inverted_degradation(settings: UpscaleSettings) -> Degradation | None:
-    """The degradation that a method without weights inverts; None if it inverts none."""
-    if classical_method(settings) not in ITERATIVE:
-        return None
-    return cast("Degradation", settings.degradation or DEFAULT_DEGRADATION)

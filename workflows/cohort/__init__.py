@@ -1,0 +1,1 @@
+"""The cohort run, its status, its report and the BIDS App."""
