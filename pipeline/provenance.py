@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import shlex
 import sys
@@ -13,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from finevox.pipeline.files import sha256_of
 from finevox.pipeline.memory import peak_memory_bytes
 from finevox.pipeline.volume import Origin
 from finevox.transforms.grid import Grid
@@ -23,16 +23,6 @@ LIBRARIES = ("monai", "nibabel", "numpy", "scipy", "torch")
 def command_line() -> str:
     """The command of this process as a shell would take it."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def sha256_of(path: Path) -> str | dict[str, str]:
-    """Hash of a file, or of each file of a folder."""
-    if path.is_dir():
-        return {
-            file.name: str(sha256_of(file)) for file in sorted(path.iterdir()) if file.is_file()
-        }
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass

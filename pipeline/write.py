@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +10,22 @@ import nibabel as nib
 import numpy as np
 
 from finevox.errors import InputError
+from finevox.pipeline.files import atomically, stem, write_json, write_text
 from finevox.pipeline.volume import Origin, Storage, header_on
 from finevox.transforms.grid import Grid
 
+__all__ = [
+    "atomically",
+    "check_target",
+    "make_image",
+    "sidecar_path",
+    "stem",
+    "write_image",
+    "write_json",
+    "write_text",
+]
+
 SUFFIXES = (".nii", ".nii.gz")
-NAME_PART = 40
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:
@@ -46,11 +53,6 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 def sidecar_path(path: Path) -> Path:
     """The JSON file beside an image: ``a.nii.gz`` has ``a.json``."""
     return path.with_name(stem(path) + ".json")
-
-
-def stem(path: Path) -> str:
-    """The name of an image without ``.nii`` or ``.nii.gz``."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def make_image(
@@ -88,42 +90,3 @@ def write_image(image: nib.Nifti1Image, path: Path) -> None:
     """Write an image under a temporary name beside its target, then rename it."""
     suffix = ".nii.gz" if path.name.lower().endswith(".gz") else ".nii"
     atomically(path, suffix, image.to_filename)
-
-
-def write_json(record: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON document under a temporary name beside its target, then rename it."""
-    write_text(json.dumps(record, indent=2, allow_nan=False, default=str) + "\n", path)
-
-
-def write_text(text: str, path: Path) -> None:
-    """Write a text under a temporary name beside its target, then rename it."""
-    atomically(path, path.suffix, lambda name: Path(name).write_text(text, encoding="utf-8"))
-
-
-def atomically(path: Path, suffix: str, write: Callable[[str], object]) -> None:
-    """Let ``write`` fill a file of a temporary name that ends in ``suffix``, then rename it.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written; nothing is left behind.
-    """
-    try:
-        # A short part of the name: the whole of it could make one that is too long.
-        prefix = f".{stem(path)[:NAME_PART]}."
-        handle, name = tempfile.mkstemp(suffix=suffix, prefix=prefix, dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(name)
-        # mkstemp makes private files; a result gets the permissions of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,27 +10,37 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finevox.errors import FinevoxError
+from finevox.workflows.cohort.options import add_cohort, add_cohort_report, add_cohort_status
+from finevox.workflows.options import (
+    CommandParser,
+    add_command,
+    degradation_options,
+    dtype_option,
+    grid_options,
+    json_option,
+    method_options,
+)
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    from finevox.workflows.options import Commands
 
 DONE, SOME_FAILED, UNUSABLE = 0, 1, 2
 INTERRUPTED = 130
 
-# Commands that take settings of a recipe besides their own options.
+# Commands that take settings of a recipe besides their own options, whose beginnings could be
+# meant for a setting.
 RECIPES = ("train", "evaluate")
-
-SCALE_HELP = "factor, or one for each axis such as 1,1,3 (default: %(default)s)"
 
 EPILOG = """examples:
   finevox upscale scan.nii.gz fine.nii.gz
   finevox degrade scan.nii.gz low.nii.gz --kind kspace --scale 2
   finevox compare scan.nii.gz fine.nii.gz spline.nii.gz
+  finevox cohort bids_folder derivatives/finevox
 """
 
 
@@ -43,20 +53,23 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=CommandParser)
     _add_upscale(commands)
     _add_degrade(commands)
     _add_compare(commands)
+    add_cohort(commands)
+    add_cohort_status(commands)
+    add_cohort_report(commands)
 
-    info = _command(commands, "info", "what a file is and what is odd about it")
+    info = add_command(commands, "info", "what a file is and what is odd about it")
     info.add_argument("file", metavar="FILE", type=Path, help="an image or a DICOM folder")
-    _json_option(info)
+    json_option(info)
 
-    networks = _command(commands, "networks", "the table of networks and shipped weights")
+    networks = add_command(commands, "networks", "the table of networks and shipped weights")
     networks.add_argument("name", metavar="NAME", nargs="?", help="say everything of this one")
-    _json_option(networks)
+    json_option(networks)
 
-    demo = _command(commands, "demo", "degrade, restore and compare the MNI152 brain")
+    demo = add_command(commands, "demo", "degrade, restore and compare the MNI152 brain")
     demo.add_argument(
         "--output",
         metavar="DIR",
@@ -68,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--slices", metavar="N", type=int, help="only the middle N slices, for a quick look"
     )
     demo.add_argument("--overwrite", action="store_true", help="replace what is there")
-    _json_option(demo)
+    json_option(demo)
 
     _add_train(commands)
     _add_evaluate(commands)
@@ -94,19 +107,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNUSABLE
     given = sys.argv[1:] if argv is None else argv
     options.command_line = shlex.join(["finevox", *given])
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.WARNING,
-        format="finevox: %(levelname)s: %(message)s",
-        stream=sys.stderr,
-    )
-    if not options.verbose:
-        # Other libraries' remarks on a file are finevox's to word.
-        logging.getLogger("nibabel").setLevel(logging.CRITICAL)
-    logging.getLogger("finevox").setLevel(logging.DEBUG if options.verbose else logging.INFO)
-    try:
+
+    def start() -> int:
         from finevox.workflows import commands
 
         return commands.COMMANDS[options.command](options)
+
+    return run(start, verbose=options.verbose)
+
+
+def run(command: Callable[[], int], *, verbose: bool) -> int:
+    """Run a command with messages on stderr; the exit code tells of errors that stopped it."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING,
+        format="finevox: %(levelname)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if not verbose:
+        # Other libraries' remarks on a file are finevox's to word.
+        logging.getLogger("nibabel").setLevel(logging.CRITICAL)
+    logging.getLogger("finevox").setLevel(logging.DEBUG if verbose else logging.INFO)
+    try:
+        return command()
     except FinevoxError as error:
         sys.stderr.write(f"finevox: error: {error}\n")
         return UNUSABLE
@@ -115,85 +137,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _command(commands: Commands, name: str, help_text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=help_text,
-        description=f"{help_text.capitalize()}.",
-        # The beginning of an option could be meant for a setting.
-        allow_abbrev=name not in RECIPES,
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more on stderr")
-    return parser
-
-
-def _json_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-
-
 def _image_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input", metavar="IN", type=Path, help=".nii[.gz], .mgz, .nrrd, .mha or a DICOM folder"
     )
     parser.add_argument("output", metavar="OUT", type=Path, help=".nii or .nii.gz")
-    parser.add_argument(
-        "--axes",
-        default="auto",
-        metavar="AXES",
-        help="axes to work along, such as 0,1 or 0,1,2 (default: the two of finest spacing)",
-    )
-    parser.add_argument(
-        "--dtype", metavar="TYPE", help="stored type, such as float32 (default: the input's)"
-    )
+    grid_options(parser)
+    dtype_option(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
-    _json_option(parser)
+    json_option(parser)
 
 
 def _add_upscale(commands: Commands) -> None:
-    parser = _command(commands, "upscale", "give an image back at higher resolution")
+    parser = add_command(commands, "upscale", "give an image back at higher resolution")
     _image_options(parser)
-    parser.add_argument("--scale", default="2", help=SCALE_HELP)
-    parser.add_argument(
-        "--network",
-        metavar="NAME",
-        default="auto",
-        help="a name that 'finevox networks' lists: a network, or a classical method such as "
-        "spline; auto is what --weights holds, or the shipped weights that --quality chooses "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--quality",
-        choices=("fast", "best"),
-        default="fast",
-        help="of --network auto: the shipped weights that compute least, or that gained most on "
-        "validation subjects (default: %(default)s)",
-    )
-    parser.add_argument("--weights", metavar="FILE", type=Path, help="a checkpoint of your own")
-    parser.add_argument(
-        "--degradation",
-        choices=("bicubic", "kspace"),
-        help="what the weights were trained to undo, or ibp and pocs invert (default: bicubic, or "
-        "what the weights say)",
-    )
+    method_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--engine", default="auto", help="auto or eager")
     parser.add_argument(
         "--max-memory", metavar="SIZE", help="bound on the memory of a network's run, such as 4G"
     )
-    parser.add_argument(
-        "--self-ensemble",
-        action="store_true",
-        help="average over flips and turns: eight times slower, a little better",
-    )
-    parser.add_argument(
-        "--random-weights",
-        action="store_true",
-        help="an untrained network, to test and time only",
-    )
 
 
 def _add_train(commands: Commands) -> None:
-    parser = _command(commands, "train", "train a network on scans")
+    parser = add_command(commands, "train", "train a network on scans", allow_abbrev=False)
     parser.usage = (
         "finevox train CONFIG [--data DIR] --output DIR [--resume] [--device DEVICE] [-v] "
         "[--SETTING VALUE ...]"
@@ -221,7 +188,12 @@ def _add_train(commands: Commands) -> None:
 
 
 def _add_evaluate(commands: Commands) -> None:
-    parser = _command(commands, "evaluate", "compare methods on scans under a named protocol")
+    parser = add_command(
+        commands,
+        "evaluate",
+        "compare methods on scans under a named protocol",
+        allow_abbrev=False,
+    )
     parser.usage = "finevox evaluate CONFIG [--data DIR] --output DIR [-v] [--SETTING VALUE ...]"
     parser.epilog = (
         "Every setting of the recipe can be given by its dotted name, such as --protocol csn-td, "
@@ -239,11 +211,11 @@ def _add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--output", metavar="DIR", type=Path, required=True, help="folder of rows and tables"
     )
-    _json_option(parser)
+    json_option(parser)
 
 
 def _add_export(commands: Commands) -> None:
-    parser = _command(commands, "export", "write weights in the form that others take")
+    parser = add_command(commands, "export", "write weights in the form that others take")
     parser.add_argument(
         "weights", metavar="WEIGHTS", help="a checkpoint, or the name of weights that ship"
     )
@@ -267,23 +239,13 @@ def _add_export(commands: Commands) -> None:
     parser.add_argument("--data", metavar="TEXT", help="what weights without a record learnt from")
     parser.add_argument("--licence", metavar="NAME", help="of weights without a record")
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    _json_option(parser)
+    json_option(parser)
 
 
 def _add_degrade(commands: Commands) -> None:
-    parser = _command(commands, "degrade", "give an image back at lower resolution")
+    parser = add_command(commands, "degrade", "give an image back at lower resolution")
     _image_options(parser)
-    parser.add_argument(
-        "--kind", choices=("bicubic", "kspace"), default="bicubic", help="default: %(default)s"
-    )
-    parser.add_argument("--scale", default="2", help=SCALE_HELP)
-    parser.add_argument(
-        "--noise-snr-db",
-        metavar="DB",
-        type=float,
-        help="add complex noise in k-space at this signal-to-noise ratio, keep the magnitude",
-    )
-    parser.add_argument("--seed", type=int, help="of the noise")
+    degradation_options(parser)
     parser.add_argument(
         "--reference",
         metavar="FILE",
@@ -293,14 +255,14 @@ def _add_degrade(commands: Commands) -> None:
 
 
 def _add_compare(commands: Commands) -> None:
-    parser = _command(commands, "compare", "figures of images against a reference")
+    parser = add_command(commands, "compare", "figures of images against a reference")
     parser.add_argument("reference", metavar="REFERENCE", type=Path)
     parser.add_argument("tests", metavar="TEST", type=Path, nargs="+")
     parser.add_argument("--mask", metavar="FILE", type=Path, help="count voxels above zero only")
     parser.add_argument(
         "--peak", default="max", help="of PSNR and SSIM: max (of the reference) or a number"
     )
-    _json_option(parser)
+    json_option(parser)
 
 
 if __name__ == "__main__":

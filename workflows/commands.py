@@ -35,6 +35,8 @@ from finevox.pipeline.settings import (
 )
 from finevox.pipeline.write import check_target, stem
 from finevox.workflows.cli import DONE, SOME_FAILED
+from finevox.workflows.cohort import command as cohort
+from finevox.workflows.options import given
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +62,7 @@ def upscale(options: argparse.Namespace) -> int:
     """``finevox upscale``."""
     _check_files(options)
     settings = UpscaleSettings(  # which checks that the scale is whole
-        **_given(options, UpscaleSettings),
+        **given(options, UpscaleSettings),
         axes=parse_axes(options.axes),
         scale=cast("Any", parse_scale(options.scale)),
         max_memory=None if options.max_memory is None else parse_memory(options.max_memory),
@@ -85,7 +87,7 @@ def degrade(options: argparse.Namespace) -> int:
     """``finevox degrade``."""
     _check_files(options)
     settings = DegradeSettings(
-        **_given(options, DegradeSettings),
+        **given(options, DegradeSettings),
         axes=parse_axes(options.axes),
         scale=parse_scale(options.scale),
     )
@@ -317,6 +319,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "train": train,
     "evaluate": evaluate,
     "export": export,
+    **cohort.COMMANDS,
 }
 
 
@@ -353,13 +356,6 @@ def _check_files(options: argparse.Namespace) -> None:
     check_target(options.output, overwrite=options.overwrite)
     if not options.input.exists():
         raise InputError(f"{options.input}: no such file")
-
-
-def _given(options: argparse.Namespace, settings: type) -> dict[str, Any]:
-    """The options that are fields of ``settings`` as they stand."""
-    parsed = {"axes", "max_memory", "scale"}
-    names = {field.name for field in dataclasses.fields(settings)} - parsed
-    return {name: value for name, value in vars(options).items() if name in names}
 
 
 def _peak(text: str) -> float | None:

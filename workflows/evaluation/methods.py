@@ -13,8 +13,8 @@ from finevox.networks import ARCHITECTURES, choose_shipped, find_shipped
 from finevox.networks.record import read_record
 from finevox.networks.shipped import named_weights
 from finevox.pipeline.evaluate_settings import EvaluateSettings, MethodSettings
+from finevox.pipeline.files import sha256_of
 from finevox.pipeline.protocol import Protocol
-from finevox.pipeline.provenance import sha256_of
 from finevox.pipeline.recipes import nearest
 from finevox.pipeline.settings import AUTO, UpscaleSettings, parse_memory
 from finevox.transforms.resize import convention_of

@@ -1,0 +1,411 @@
+"""A cohort run from beginning to end: find, sort out, compute, publish, account for every case."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+from types import FrameType
+from typing import Any, Literal
+
+from finevox.errors import CohortError, FinevoxError
+from finevox.pipeline.cohort.case import Cohort, Filters, Layout
+from finevox.pipeline.cohort.derivative import prepare_dataset, write_group
+from finevox.pipeline.cohort.discover import find_cohort
+from finevox.pipeline.cohort.executor import Executor, Lost
+from finevox.pipeline.cohort.naming import Role, check_outputs, output_path
+from finevox.pipeline.cohort.pool import Pool
+from finevox.pipeline.cohort.record import Outcome, Record, Run, now
+from finevox.pipeline.cohort.settings import CohortSettings
+from finevox.pipeline.cohort.store import Store
+from finevox.pipeline.cohort.task import CaseTask
+from finevox.pipeline.cohort.worker import JoinPlugin
+from finevox.workflows.cohort.agenda import (
+    DONE_ALREADY,
+    Agenda,
+    Redo,
+    Wish,
+    check_mixing,
+    make_wishes,
+    sort_out,
+    without_work,
+)
+from finevox.workflows.cohort.display import Display
+from finevox.workflows.cohort.remote import attempt_case
+from finevox.workflows.cohort.report_back import Report, versions
+
+log = logging.getLogger(__name__)
+
+# Bound on the side of a tile for a case whose worker died, in samples of the network's input.
+SMALL_TILE = 64
+
+
+@dataclass(frozen=True)
+class CohortRequest:
+    """What a run is asked for.
+
+    Parameters
+    ----------
+    inputs
+        A BIDS dataset, a folder, files, patterns, or a list.
+    output
+        Folder of the results; made if its parent is there.
+    settings
+        What is done to each case.
+    layout, filters
+        Which cases there are.
+    redo
+        Which cases are done again: those not as wanted, those that failed, or all.
+    overwrite
+        Whether results of other settings and files of others may be replaced.
+    timeout_s
+        For one case; None for ever.
+    log_dir
+        Of the workers; None is ``.finevox/logs`` in the output.
+    command
+        What the sidecars say was run.
+    quiet
+        No progress.
+    """
+
+    inputs: Sequence[str]
+    output: Path
+    settings: CohortSettings = field(default_factory=CohortSettings)
+    layout: Layout | Literal["auto"] = "auto"
+    filters: Filters = field(default_factory=Filters)
+    redo: Redo = "changed"
+    overwrite: bool = False
+    timeout_s: float | None = None
+    log_dir: Path | None = None
+    command: str = ""
+    quiet: bool = False
+
+
+@dataclass
+class Account:
+    """What became of a run.
+
+    ``records`` are those that it added to the manifest. ``interrupted`` is the signal that ended
+    it, ``stopped`` the reason for which it stopped by itself; cases are ``left`` then.
+    """
+
+    run: str
+    records: list[Record] = field(default_factory=list)
+    left: int = 0
+    interrupted: int | None = None
+    stopped: str | None = None
+
+    def count(self, state: str) -> int:
+        """How many of the records are ``done``, ``failed`` or ``skipped``."""
+        return sum(record.state == state for record in self.records)
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.interrupted is not None:
+            return "interrupted"
+        return "finished" if self.stopped is None else "stopped"
+
+
+def find(request: CohortRequest) -> tuple[Cohort, list[Wish]]:
+    """The cases of a request and what is wanted of each.
+
+    Raises
+    ------
+    CohortError
+        If there is nothing to do.
+    FinevoxError
+        If the request cannot be met.
+    """
+    cohort = find_cohort(
+        request.inputs,
+        request.output,
+        layout=request.layout,
+        filters=request.filters,
+        carry=request.settings.carry,
+    )
+    check_outputs(cohort, request.output.absolute(), request.settings.job)
+    if cohort.left_aside:
+        log.info("%d masks, labels and the like are left aside", cohort.left_aside)
+    return cohort, make_wishes(cohort, request.settings)
+
+
+def plan_cohort(request: CohortRequest) -> list[dict[str, Any]]:
+    """What a run would do with each case; nothing is written.
+
+    Raises
+    ------
+    FinevoxError
+        As the run itself.
+    """
+    cohort, wishes = find(request)
+    store = Store(request.output)
+    if not request.overwrite:
+        check_mixing(store.states(), wishes)
+    agenda = sort_out(store, wishes, cohort.layout, request.redo, overwrite=request.overwrite)
+    entries = [
+        *((wish, "do", why) for wish, why in agenda.todo),
+        *((wish, "skip", DONE_ALREADY) for wish in agenda.skipped),
+        *((wish, "refuse", why) for wish, why in agenda.refused),
+    ]
+    role: Role = "low" if request.settings.job == "degrade" else "sr"
+    return [
+        {
+            "case": wish.case.name,
+            "action": action,
+            "reason": why,
+            "source": str(wish.case.source),
+            "output": output_path(wish.case, cohort.layout, role, wish.settings.job),
+            "settings": wish.settings.facts(wish.weights_sha256),
+        }
+        for wish, action, why in sorted(entries, key=lambda entry: entry[0].case.name)
+    ]
+
+
+def run_cohort(request: CohortRequest, make_pool: Callable[[int, Path], Pool]) -> Account:
+    """Do what a request asks for.
+
+    Parameters
+    ----------
+    make_pool
+        Gives the workers for a number of cases, and a folder for what they say.
+
+    Raises
+    ------
+    FinevoxError
+        If the request cannot be met, or nothing can be recorded. Cases that fail raise nothing.
+    """
+    cohort, wishes = find(request)
+    _make_output(request.output)
+    run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
+    store = Store(request.output)
+    with store.locked(run):
+        recovered, removed = store.recover()
+        if recovered or removed:
+            log.info(
+                "an earlier run ended early: %d results taken up, %d unfinished removed",
+                len(recovered),
+                removed,
+            )
+        if not request.overwrite:
+            check_mixing(store.states(), wishes)
+        links = prepare_dataset(request.output, cohort.root, cohort.layout, request.settings.job)
+        agenda = sort_out(store, wishes, cohort.layout, request.redo, overwrite=request.overwrite)
+        return _Running(request, cohort, store, run, wishes, agenda, links).go(make_pool)
+
+
+def _make_output(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise CohortError(f"{output}: is a file; give a folder for the results")
+    if not output.absolute().parent.is_dir():
+        raise CohortError(f"{output}: the folder {output.parent} does not exist; make it first")
+
+
+class _Running:
+    """A run that holds its output."""
+
+    def __init__(
+        self,
+        request: CohortRequest,
+        cohort: Cohort,
+        store: Store,
+        run: str,
+        wishes: Sequence[Wish],
+        agenda: Agenda,
+        links: Mapping[str, str],
+    ) -> None:
+        self.request, self.cohort, self.store = request, cohort, store
+        self.agenda, self.links = agenda, links
+        self.wishes = {wish.case.name: wish for wish, _ in agenda.todo}
+        self.tasks: dict[str, CaseTask] = {}
+        self.account = Account(run, left=len(agenda.todo))
+        self.entry = Run(
+            run=run,
+            command=request.command,
+            job=request.settings.job,
+            layout=cohort.layout,
+            inputs=[str(one) for one in request.inputs],
+            output=str(request.output.absolute()),
+            settings=request.settings.as_json(),
+            cases=[wish.case.name for wish in wishes],
+            started=now(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            versions=versions(),
+            links=dict(self.links),
+        )
+
+    def go(self, make_pool: Callable[[int, Path], Pool]) -> Account:
+        """All of it; however it ends, the run's entry says so."""
+        account = self.account
+        self.store.write_run(self.entry)
+        try:
+            self._add(
+                *(
+                    without_work(wish, account.run, "skipped", DONE_ALREADY)
+                    for wish in self.agenda.skipped
+                ),
+                *(
+                    without_work(wish, account.run, "failed", why)
+                    for wish, why in self.agenda.refused
+                ),
+            )
+            if self.agenda.todo:
+                self._compute(make_pool)
+            if self.request.settings.job == "roundtrip" or self.cohort.layout == "bids":
+                write_group(self.request.output, list(self.store.states().values()))
+        except FinevoxError as error:
+            account.stopped = str(error)
+            raise
+        finally:
+            self._close()
+        return account
+
+    def _close(self) -> None:
+        account = self.account
+        ended = replace(self.entry, ended=now(), outcome=account.outcome, reason=account.stopped)
+        try:
+            self.store.write_run(ended)
+        except FinevoxError as error:
+            # On a full disk the manifest still says what became of every case.
+            log.warning("%s", error)
+
+    def _add(self, *records: Record) -> None:
+        if records:
+            self.store.manifest.append(*records)
+            self.account.records += records
+
+    def _compute(self, make_pool: Callable[[int, Path], Pool]) -> None:
+        log_dir = (self.request.log_dir or self.store.folder / "logs").absolute()
+        with ExitStack() as stack:
+            stop = stack.enter_context(_stopping(self.account))
+            _quiet_dask(log_dir)
+            pool = make_pool(len(self.agenda.todo), log_dir)
+            stack.callback(pool.close)
+            log.info("%s; dashboard: %s", pool.describe(), pool.dashboard)
+            pool.client.register_plugin(JoinPlugin(pool.threads, log_dir))
+            executor = Executor(pool, self._task, attempt_case, self.request.timeout_s, stop)
+            display = stack.enter_context(
+                Display(len(self.agenda.todo) + len(self.account.records), quiet=self.request.quiet)
+            )
+            for failure in self.account.records:
+                if failure.state == "failed":
+                    display.failure(failure.case, failure.reason or "")
+            self._show(display, executor)
+            for result in executor.run([wish.case.name for wish, _ in self.agenda.todo]):
+                if result is not None:
+                    self._land(*result, display, stop)
+                self._show(display, executor)
+
+    def _show(self, display: Display, executor: Executor) -> None:
+        count = self.account.count
+        display.update(
+            done=count("done"),
+            failed=count("failed"),
+            skipped=count("skipped"),
+            running=executor.running,
+            workers=len(executor.seats),
+        )
+
+    def _task(self, name: str, device: str | None, alone: bool) -> CaseTask:
+        """A new attempt at a case; an earlier one, whose worker is lost, is given up."""
+        if (before := self.tasks.pop(name, None)) is not None:
+            self.store.discard(before.attempt)
+        wish, request = self.wishes[name], self.request
+        task = self.tasks[name] = CaseTask(
+            case=wish.case,
+            settings=wish.settings,
+            run=self.account.run,
+            attempt=self.store.new_attempt(name, self.account.run, overwrite=request.overwrite),
+            root=self.cohort.root,
+            layout=self.cohort.layout,
+            settings_sha256=wish.settings_sha256,
+            weights_sha256=wish.weights_sha256,
+            links=self.links,
+            command=request.command,
+            thumbnail=request.settings.thumbnails,
+            device=device,
+            tile=SMALL_TILE if alone else None,
+        )
+        return task
+
+    def _land(
+        self, task: CaseTask, result: Report | Lost, display: Display, stop: threading.Event
+    ) -> None:
+        """Publish a result, or record a failure."""
+        self.tasks.pop(task.key, None)
+        if isinstance(result, Report) and result.record.state == "done":
+            try:
+                record = self.store.publish(task.attempt)
+            except CohortError:
+                # The disk: what is staged stays, and the next run takes it up.
+                raise
+            except FinevoxError as error:
+                result = Lost(str(error), result.record.worker)
+        if isinstance(result, Lost):
+            wish = self.wishes[task.key]
+            failed = without_work(wish, self.account.run, "failed", result.reason)
+            failed = replace(failed, attempt=task.attempt.id, worker=result.worker)
+            result = Report(failed)
+        if result.record.state == "failed":
+            self.store.discard(task.attempt)
+            record = self.store.fail(result.record, result.traceback)
+            display.failure(record.case, record.reason or "")
+        self.account.records.append(record)
+        self.account.left -= 1
+        if result.disk_error is not None:
+            self.account.stopped = (
+                f"{self.request.output}: {result.disk_error}; make room or make it writable, then "
+                "start the same command again"
+            )
+            stop.set()
+
+
+@contextmanager
+def _stopping(account: Account) -> Iterator[threading.Event]:
+    """An event that Ctrl-C and a request to terminate set; the second time they end at once."""
+    event = threading.Event()
+
+    def note(number: int, _: FrameType | None) -> None:
+        if event.is_set() and account.interrupted is not None:
+            raise KeyboardInterrupt
+        account.interrupted = number
+        event.set()
+
+    before: Mapping[int, Any] = {
+        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    if threading.current_thread() is not threading.main_thread():
+        before = {}
+    for number, handler in before.items():
+        # A shell starts what runs in the background with Ctrl-C ignored.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, note)
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _quiet_dask(log_dir: Path) -> None:
+    """What Dask says of workers that come and go belongs into a file."""
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = logging.FileHandler(log_dir / "run.log")
+    except OSError as error:
+        raise CohortError(
+            f"{log_dir}: cannot be written ({error.strerror}); give another --log-dir"
+        ) from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    for name in ("distributed", "dask_jobqueue", "tornado", "asyncio"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
