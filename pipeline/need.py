@@ -18,7 +18,7 @@ from nibabel.spatialimages import SpatialImage
 
 from finevox.errors import FinevoxError
 from finevox.pipeline.read import SUFFIXES_ITK, read_image
-from finevox.transforms.grid import Grid, reduced_length
+from finevox.transforms.grid import reduced_length
 
 Job = Literal["upscale", "degrade", "roundtrip"]
 
@@ -38,8 +38,6 @@ class Header:
         How many there are.
     dtype
         Of the voxels as they are stored.
-    spacing_mm
-        Distance between neighbouring samples along each axis.
     scaled
         Whether stored integers are turned into real values by a slope or an intercept.
     """
@@ -47,13 +45,7 @@ class Header:
     shape: tuple[int, int, int]
     volumes: int
     dtype: np.dtype[Any]
-    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
     scaled: bool = False
-
-    @property
-    def grid(self) -> Grid:
-        """A grid of this shape and spacing, its place in the world not known."""
-        return Grid(self.shape, np.diag([*self.spacing_mm, 1.0]))
 
     @property
     def sample_bytes(self) -> int:
@@ -77,7 +69,8 @@ def memory_needed(
     source
         A file, a folder with one DICOM series, or what :func:`read_header` gave.
     scale_ijk
-        Factor along each axis, 1 or more, by which the job enlarges or reduces.
+        Factor along each axis, 1 or more, by which the job enlarges or reduces. Which axes have
+        which makes no difference to an enlargement.
     job
         ``roundtrip`` counts the reference and what is compared with it.
 
@@ -116,9 +109,8 @@ def read_header(path: Path) -> Header | None:
 def _header_of(image: SpatialImage) -> Header | None:
     slope = float(getattr(image.dataobj, "slope", 1.0))
     inter = float(getattr(image.dataobj, "inter", 0.0))
-    spacing = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0).tolist()
     dtype = np.dtype(image.get_data_dtype())
-    return _checked(image.shape, dtype, spacing, scaled=(slope, inter) != (1.0, 0.0))
+    return _checked(image.shape, dtype, scaled=(slope, inter) != (1.0, 0.0))
 
 
 def _itk_header(path: Path, files: int = 1) -> Header | None:
@@ -152,7 +144,7 @@ def _itk_header(path: Path, files: int = 1) -> Header | None:
     size = list(reader.GetSize())
     if files > 1:
         size = [*size[:2], files * math.prod(size[2:])]
-    return _checked(size, np.dtype(dtype), reader.GetSpacing())
+    return _checked(size, np.dtype(dtype))
 
 
 def _dicom_header(folder: Path) -> Header | None:
@@ -162,15 +154,9 @@ def _dicom_header(folder: Path) -> Header | None:
     return next((header for header in headers if header is not None), None)
 
 
-def _checked(
-    shape: Sequence[int], dtype: np.dtype[Any], spacing: Sequence[float], *, scaled: bool = False
-) -> Header | None:
+def _checked(shape: Sequence[int], dtype: np.dtype[Any], *, scaled: bool = False) -> Header | None:
     """A header if it is that of a volume, or of several."""
     if len(shape) not in (3, 4) or min(shape) < 1 or dtype.kind not in "iuf":
         return None
-    if not np.isfinite(spacing[:3]).all() or min(spacing[:3]) <= 0:
-        return None
     i, j, k = (int(n) for n in shape[:3])
-    one, two, three = (float(mm) for mm in spacing[:3])
-    volumes = int(shape[3]) if len(shape) == 4 else 1
-    return Header((i, j, k), volumes, dtype, (one, two, three), scaled)
+    return Header((i, j, k), int(shape[3]) if len(shape) == 4 else 1, dtype, scaled)

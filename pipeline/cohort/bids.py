@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from finevox.errors import CohortError
 from finevox.pipeline.cohort.case import (
     PRIVATE,
     Carried,
     Case,
     Filters,
     check_there,
+    entries_of,
     images_of,
     label_of,
     listed,
     name_of,
     named_after,
-    stem_of,
 )
 from finevox.pipeline.cohort.naming import Entities, Query, compose, label_entities, parse
 
@@ -30,6 +28,8 @@ log = logging.getLogger(__name__)
 OF_LABELS = ("space", "res", "den", "label", "desc", "seg", "atlas", "scale", "mod")
 # Values of space that mean the frame of the scan itself.
 OWN_FRAME = ("orig", "individual", "native", "scanner")
+# Folders that are no datatype of a subject, wherever they lie.
+NO_DATATYPE = ("derivatives", "sourcedata", "code")
 
 
 def find_bids(
@@ -122,7 +122,7 @@ def _folders(
     root: Path, filters: Filters, skipped: str | None, *, every: bool
 ) -> Iterator[tuple[str, list[str]]]:
     """The folders of datatypes, relative to the root, and the names of their files."""
-    subjects = [name for name in _entries(root)[0] if name.startswith("sub-")]
+    subjects = [name for name in entries_of(root)[0] if name.startswith("sub-")]
     asked = {label.removeprefix("sub-") for label in filters.participant_label}
     check_there("participant", asked, (name.removeprefix("sub-") for name in subjects), root)
     sessions = {label.removeprefix("ses-") for label in filters.session_label}
@@ -130,44 +130,26 @@ def _folders(
     for subject in subjects:
         if asked and subject.removeprefix("sub-") not in asked:
             continue
-        inner = _entries(root / subject)[0]
+        inner = list(entries_of(root / subject)[0])
         own = [name for name in inner if name.startswith("ses-")]
         seen.update(name.removeprefix("ses-") for name in own)
         parents = [] if sessions else [(subject, [n for n in inner if n not in own])]
         parents += [
-            (f"{subject}/{name}", _entries(root / subject / name)[0])
+            (f"{subject}/{name}", list(entries_of(root / subject / name)[0]))
             for name in own
             if not sessions or name.removeprefix("ses-") in sessions
         ]
         for parent, kinds in parents:
             for kind in kinds:
                 folder = f"{parent}/{kind}"
-                if (kind == "anat" or every) and folder != skipped:
-                    yield folder, _entries(root / folder)[1]
+                searched = kind == "anat" or (every and kind not in NO_DATATYPE)
+                if searched and folder != skipped:
+                    yield folder, entries_of(root / folder)[1]
     check_there("session", sessions, seen, root)
 
 
-def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """Folders and files in a folder, without hidden ones; neither if there is no such folder."""
-    folders, files = [], []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                # A link that is named as an image is not followed: that would be a look at every
-                # file of a git-annex dataset, and its content may not be there.
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=stem_of(entry.name) is None):
-                    folders.append(entry.name)
-                else:
-                    files.append(entry.name)
-    except FileNotFoundError:
-        return [], []
-    except OSError as error:
-        raise CohortError(
-            f"{folder}: cannot be searched ({error.strerror}); make it readable"
-        ) from error
-    return sorted(folders), sorted(files)
+def _there(folder: Path) -> tuple[dict[str, bool], list[str]]:
+    return entries_of(folder) if folder.is_dir() else ({}, [])
 
 
 def _carry(
@@ -177,7 +159,7 @@ def _carry(
     in_folder: dict[str, list[Case]] = {}
     for case in cases:
         in_folder.setdefault(case.folder, []).append(case)
-    derived = [f"derivatives/{name}" for name in _entries(root / "derivatives")[0]]
+    derived = [f"derivatives/{name}" for name in _there(root / "derivatives")[0]]
     # What an earlier run has carried is no label of the scan.
     places = [root] + [
         root / name for name in derived if name != skipped and not (root / name / PRIVATE).is_dir()
@@ -187,8 +169,8 @@ def _carry(
     taken = 0
     for folder, there in in_folder.items():
         for place in places:
-            names = labels.get(folder, ()) if place == root else _entries(place / folder)[1]
-            for name, stem in images_of(names):
+            names = labels.get(folder, ()) if place == root else _there(place / folder)[1]
+            for name, stem in images_of(sorted(names)):
                 kind, owner = label_of(stem), _owner(stem, there)
                 if owner is None or kind is None or kind == "probseg":
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ IMAGE_SUFFIXES = (
     ".mha",
     ".mhd",
 )
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # The last words of names that are labels, masks (also brainmask, defacemask) or probabilities.
 LABEL = re.compile(r"_(?:(?P<label>dseg|seg|labels?)|(?P<mask>[a-z]*mask)|probseg)", re.IGNORECASE)
 # The folder in an output that says that finevox has made what lies there.
@@ -127,6 +129,42 @@ def stem_of(name: str) -> str | None:
         return None
     suffix = next(suffix for suffix in IMAGE_SUFFIXES if lower.endswith(suffix))
     return name[: -len(suffix)]
+
+
+def entries_of(folder: Path) -> tuple[dict[str, bool], list[str]]:
+    """The folders in a folder, sorted, with whether each is a link, and the files; none hidden.
+
+    Raises
+    ------
+    CohortError
+        If it cannot be searched: what is in it would go missing without a word.
+    """
+    folders, files = {}, []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    folders[entry.name] = entry.is_symlink()
+                else:
+                    files.append(entry.name)
+    except OSError as error:
+        raise CohortError(
+            f"{folder}: cannot be searched ({error.strerror}); make it readable, or give the "
+            "folders beside it one by one"
+        ) from error
+    return dict(sorted(folders.items())), files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # A link named as an image is a file: to follow it would be a look at every file of a
+    # git-annex dataset, and its content may not be there.
+    is_named = entry.name.lower().endswith((*IMAGE_SUFFIXES, *DICOM_SUFFIXES))
+    try:
+        return entry.is_dir(follow_symlinks=not is_named)
+    except OSError:  # a link to itself
+        return False
 
 
 def images_of(names: Iterable[str]) -> list[tuple[str, str]]:

@@ -42,11 +42,15 @@ NAMES = {
     "degrade": "MRI at reduced resolution",
     "roundtrip": "MRI at reduced resolution and restored",
 }
+# What jobs put into names, and what that means.
+ROLES = {"upscale": ("sr",), "degrade": ("low",), "roundtrip": ("low", "sr")}
 LABELS = {
-    "sr": "Resolution enhanced; sidecars say by which method, how far and along which axes",
-    "low": "Resolution reduced; sidecars say by which degradation, how far and along which axes",
+    "sr": "Resolution enhanced, or carried to that grid; longer labels that end so had the rest "
+    "of it in their source; sidecars say by which method, how far and along which axes",
+    "low": "Resolution reduced, or carried to that grid; longer labels that end so had the rest "
+    "of it in their source; sidecars say by which degradation, how far and along which axes",
 }
-ALSO = "; a label that ends so had the rest of it in the source"
+LABELS_SIDECAR = {"Description": "What the values of desc in the names of images mean"}
 IGNORED = (f"{PRIVATE}/", "*.html", "logs/", f"{GROUP_NAME}.*")
 
 README = """# {name}
@@ -57,8 +61,8 @@ Made by finevox {version} from the dataset that `DatasetLinks` in `dataset_descr
   `desc-low` (resolution reduced). The JSON file beside each says how it was made, from which file,
   and what its grid is; it holds the metadata of the source except what the new grid made untrue.
 - `descriptions.tsv`: the values of `desc`.
-- `{group}.tsv`: one row for each scan with its state and its figures; `{group}.json` explains the
-  columns.
+- `{group}.tsv`: one row for each scan with its state and its figures; `{group}.json`
+  explains the columns.
 - `{private}/manifest.jsonl`: one line for each attempt at a scan, failures too.
 
 Detail in an image of enhanced resolution is estimated, not measured.
@@ -147,8 +151,10 @@ def prepare_dataset(output: Path, root: Path, layout: str, job: str) -> dict[str
     description = _merged(there or {}, dataset_description(links, job))
     if description != there:
         write_json(description, output / DESCRIPTION)
-    described = {f"desc-{role}": f"desc-{role}\t{text}{ALSO}" for role, text in LABELS.items()}
+    described = {f"desc-{role}": f"desc-{role}\t{LABELS[role]}" for role in ROLES[job]}
     _complete(output / "descriptions.tsv", {"desc_id": "desc_id\tdescription", **described})
+    if not (output / "descriptions.json").exists():
+        write_json(LABELS_SIDECAR, output / "descriptions.json")
     _complete(output / ".bidsignore", {pattern: pattern for pattern in IGNORED})
     if not any(output.glob("README*")):
         facts = {"version": version(GENERATOR), "group": GROUP_NAME, "private": PRIVATE}

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from finevox.errors import CohortError
 from finevox.pipeline.cohort.case import (
+    DICOM_SUFFIXES,
     PRIVATE,
     Carried,
     Case,
+    entries_of,
     images_of,
     label_of,
     named_after,
-    stem_of,
 )
 
 log = logging.getLogger(__name__)
 
 # Such as IXI002-Guys-0828-T1; diffusion scans have one number more, IXI002-Guys-0828-DTI-00.
 IXI_NAME = re.compile(r"(IXI\d+)-(\w+)-\d+-(\w+?)(?:-\d+)?")
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 # Scanners also write DICOM without a suffix; so many of such files in a folder are looked into.
 LOOKED_INTO = 3
 # A name without a suffix, or with a number in its place, as one made of a UID has.
@@ -68,7 +66,7 @@ def walk(top: Path, skipped: Path) -> Iterator[tuple[Path, list[str], bool]]:
         if own is not None and real.is_relative_to(own):
             continue
         seen.add(real)
-        folders, files = _scan(path)
+        folders, files = entries_of(path)
         if PRIVATE in folders and real != start:
             log.warning("%s: is the output of another run and is not searched", path)
             continue
@@ -88,7 +86,7 @@ def carry_beside(cases: Sequence[Case]) -> list[Case]:
         in_folder.setdefault(case.source.parent, {})[case.stem] = case
     carried: dict[str, list[Carried]] = {}
     for folder, stems in in_folder.items():
-        for name, stem in images_of(sorted(_scan(folder)[1])):
+        for name, stem in images_of(sorted(entries_of(folder)[1])):
             kind = label_of(stem)
             owner = named_after(stem, stems)
             if owner is not None and (kind == "label" or kind == "mask"):
@@ -97,36 +95,11 @@ def carry_beside(cases: Sequence[Case]) -> list[Case]:
     return [replace(case, carried=tuple(carried.get(case.name, ()))) for case in cases]
 
 
-def _scan(path: Path) -> tuple[dict[str, bool], list[str]]:
-    """The folders in a folder, with whether each is a link, and its files."""
-    folders, files = {}, []
-    try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                # A link named as an image is a file: to follow it would be a look at every file
-                # of a git-annex dataset, and its content may not be there.
-                followed = stem_of(entry.name) is None and not _has_dicom_name(entry.name)
-                if entry.is_dir(follow_symlinks=followed):
-                    folders[entry.name] = entry.is_symlink()
-                elif not entry.name.startswith("."):
-                    files.append(entry.name)
-    except OSError as error:
-        raise CohortError(
-            f"{path}: cannot be searched ({error.strerror}); make it readable, or give the "
-            "folders beside it one by one"
-        ) from error
-    return dict(sorted(folders.items())), files
-
-
 def _holds_dicom(path: Path, files: Sequence[str]) -> bool:
-    if any(map(_has_dicom_name, files)):
+    if any(name.lower().endswith(DICOM_SUFFIXES) for name in files):
         return True
     bare = [name for name in files if BARE.fullmatch(name) and name != "DICOMDIR"]
     return any(_is_dicom(path / name) for name in sorted(bare)[:LOOKED_INTO])
-
-
-def _has_dicom_name(name: str) -> bool:
-    return name.lower().endswith(DICOM_SUFFIXES)
 
 
 def _is_dicom(path: Path) -> bool:

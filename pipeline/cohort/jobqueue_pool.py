@@ -53,7 +53,7 @@ class JobQueuePool:
         Folder to remove in the end.
     """
 
-    local = False
+    local, own = False, True
 
     def __init__(
         self,

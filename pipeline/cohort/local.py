@@ -54,10 +54,9 @@ class Size:
     memory_limit: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.workers} workers with {self.threads} threads and "
-            f"{format_bytes(self.memory_limit)} each"
-        )
+        workers = f"{self.workers} worker{'' if self.workers == 1 else 's'}"
+        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}"
+        return f"{workers} with {threads} and {format_bytes(self.memory_limit)} each"
 
 
 def choose_size(
@@ -108,7 +107,7 @@ class LocalPool:
     died is replaced in a moment.
     """
 
-    local = True
+    local = own = True
     walltime_s = None
 
     def __init__(self, size: Size, devices: Sequence[str] = ()) -> None:
@@ -167,7 +166,7 @@ class LocalPool:
 class JoinedPool:
     """The workers of a scheduler that others started, and that stays when the run ends."""
 
-    local = True
+    local, own = True, False
     walltime_s = None
     maximum = math.inf
 

@@ -19,6 +19,10 @@ class Pool(Protocol):
         """Whether workers come at once or not at all; jobs may wait in a queue for days."""
 
     @property
+    def own(self) -> bool:
+        """Whether the workers are this run's alone."""
+
+    @property
     def maximum(self) -> float:
         """How many units :meth:`scale` takes at most; infinite where others size the cluster."""
 

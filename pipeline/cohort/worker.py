@@ -72,7 +72,7 @@ class JoinPlugin(WorkerPlugin):
     threads
         For torch, which computes one case at a time.
     log_dir
-        Folder for what the process says; None leaves it on the terminal.
+        Folder for what the process says; None for a worker of others, which is left as it is.
     """
 
     name = "finevox-join"
@@ -83,10 +83,10 @@ class JoinPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Run once on each worker: quiet it, size it, load what takes seconds."""
-        if threading.current_thread() is threading.main_thread():
-            # Ctrl-C reaches the whole process group; the run decides when its workers end.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self.log_dir is not None:
+            if threading.current_thread() is threading.main_thread():
+                # Ctrl-C reaches the whole process group; the run decides when its workers end.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
             self.log_dir.mkdir(parents=True, exist_ok=True)
             path = self.log_dir / f"worker-{socket.gethostname()}-{os.getpid()}.log"
             target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

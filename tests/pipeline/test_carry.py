@@ -281,7 +281,7 @@ def test_fields_of_view_that_do_not_meet(
     kind: Kind, affine: FloatArray, axis: int, side: int
 ) -> None:
     of = Grid((6, 7, 8), affine)
-    start = np.zeros(3)
+    start = [0.0, 0.0, 0.0]
     start[axis] = side * (of.shape[axis] + 1)
     away = of.cropped(start, of.shape)
     with pytest.raises(GeometryError, match=r"do not meet.*repair its header"):

@@ -123,7 +123,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     totals = "4 of 5 cases: 2 done, 1 failed, 1 skipped"
     assert any(f"━ {totals}" in line for line in plain)
     assert any(
-        re.fullmatch(r"[\de+.]+ an hour, .* left; 2 workers: d\[2\]/scan", line.rstrip())
+        re.fullmatch(r"[\d,.]+ an hour, .* left; 2 workers: d\[2\]/scan", line.rstrip())
         for line in plain
     )
     # When the bar is gone, they stay as a line.
@@ -142,6 +142,11 @@ def test_speed_is_told_from_computed_cases_alone() -> None:
     assert totals.left_s == 2.5 * 3600
     line = totals_line(totals)
     assert line == "5 of 10 cases: 2 done, 1 failed, 2 skipped; 2 an hour, 2 h 30 min left"
+
+
+def test_a_speed_is_written_in_full() -> None:
+    line = totals_line(Totals(total=9, done=9, elapsed_s=2.5))
+    assert line == "9 of 9 cases: 9 done, 0 failed, 0 skipped; 12,960 an hour"
 
 
 def test_nothing_is_foretold_before_a_case_was_computed() -> None:

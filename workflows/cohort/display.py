@@ -79,9 +79,10 @@ def _counts(totals: Totals) -> str:
 
 
 def _pace(totals: Totals) -> list[str]:
-    if totals.per_hour is None or totals.left_s is None:
+    rate = totals.per_hour
+    if rate is None or totals.left_s is None:
         return []
-    speed = f"{totals.per_hour:.3g} an hour"
+    speed = f"{rate:.3g} an hour" if rate < 100 else f"{rate:,.0f} an hour"
     if totals.finished >= totals.total:
         return [speed]
     return [f"{speed}, {duration_text(totals.left_s)} left"]

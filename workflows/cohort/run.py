@@ -180,7 +180,8 @@ def run_cohort(request: CohortRequest, make_pool: Callable[[int, Path], Pool]) -
     Raises
     ------
     FinevoxError
-        If the request cannot be met, or nothing can be recorded. Cases that fail raise nothing.
+        If the request cannot be met. Neither a case that fails nor a full disk raises anything:
+        the account says so.
     """
     cohort, wishes = find(request)
     _make_output(request.output)
@@ -262,8 +263,8 @@ class _Running:
             if self.request.settings.job == "roundtrip" or self.cohort.layout == "bids":
                 write_group(self.request.output, list(self.store.states().values()))
         except FinevoxError as error:
+            # Such as a full disk; what was recorded until then is accounted for all the same.
             account.stopped = str(error)
-            raise
         finally:
             self._close()
         return account
@@ -290,7 +291,9 @@ class _Running:
             pool = make_pool(len(self.agenda.todo), log_dir)
             stack.callback(pool.close)
             log.info("%s; dashboard: %s", pool.describe(), pool.dashboard)
-            pool.client.register_plugin(JoinPlugin(pool.threads, log_dir))
+            pool.client.register_plugin(JoinPlugin(pool.threads, log_dir if pool.own else None))
+            if not pool.own:
+                stack.callback(pool.client.unregister_worker_plugin, JoinPlugin.name)
             executor = Executor(pool, self._task, attempt_case, self.request.timeout_s, stop)
             display = stack.enter_context(
                 Display(len(self.agenda.todo) + len(self.account.records), quiet=self.request.quiet)
