@@ -74,7 +74,8 @@ def triptych(source: Samples, source_grid: Grid, result: Samples, grid: Grid, pa
     low, high = finite_percentiles(source[0], WINDOW_PERCENTILES)
     if not high > low:
         # Nothing to see; NaN among them.
-        low, high = np.nan_to_num(low), np.nan_to_num(low) + 1
+        low = float(np.nan_to_num(low))
+        high = low + max(1.0, abs(low))
     middle_mm = _foreground_middle(source[0], source_grid, low + FOREGROUND_SHARE * (high - low))
     orientation = io_orientation(grid.affine)
     before, before_grid = _along_world(source[0], source_grid, orientation)

@@ -142,10 +142,14 @@ def _folders(
         for parent, kinds in parents:
             for kind in kinds:
                 folder = f"{parent}/{kind}"
-                searched = kind == "anat" or (every and kind not in NO_DATATYPE)
+                searched = kind == "anat" or (every and _may_be_datatype(kind))
                 if searched and folder != skipped:
                     yield folder, entries_of(root / folder)[1]
     check_there("session", sessions, seen, root)
+
+
+def _may_be_datatype(name: str) -> bool:
+    return not name.startswith(".") and name not in NO_DATATYPE
 
 
 def _there(folder: Path) -> tuple[dict[str, bool], list[str]]:
@@ -159,7 +163,7 @@ def _carry(
     in_folder: dict[str, list[Case]] = {}
     for case in cases:
         in_folder.setdefault(case.folder, []).append(case)
-    derived = [f"derivatives/{name}" for name in _there(root / "derivatives")[0]]
+    derived = (f"derivatives/{n}" for n in _there(root / "derivatives")[0] if n[0] != ".")
     # What an earlier run has carried is no label of the scan.
     places = [root] + [
         root / name for name in derived if name != skipped and not (root / name / PRIVATE).is_dir()

@@ -132,7 +132,7 @@ def stem_of(name: str) -> str | None:
 
 
 def entries_of(folder: Path) -> tuple[dict[str, bool], list[str]]:
-    """The folders in a folder, sorted, with whether each is a link, and the files; none hidden.
+    """The folders in a folder, sorted, with whether each is a link, and the files not hidden.
 
     Raises
     ------
@@ -143,11 +143,9 @@ def entries_of(folder: Path) -> tuple[dict[str, bool], list[str]]:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
-                    continue
                 if _is_folder(entry):
                     folders[entry.name] = entry.is_symlink()
-                else:
+                elif not entry.name.startswith("."):
                     files.append(entry.name)
     except OSError as error:
         raise CohortError(
@@ -158,11 +156,14 @@ def entries_of(folder: Path) -> tuple[dict[str, bool], list[str]]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return entry.is_dir()
     # A link named as an image is a file: to follow it would be a look at every file of a
     # git-annex dataset, and its content may not be there.
-    is_named = entry.name.lower().endswith((*IMAGE_SUFFIXES, *DICOM_SUFFIXES))
+    if entry.name.lower().endswith((*IMAGE_SUFFIXES, *DICOM_SUFFIXES)):
+        return False
     try:
-        return entry.is_dir(follow_symlinks=not is_named)
+        return entry.is_dir()
     except OSError:  # a link to itself
         return False
 

@@ -157,7 +157,7 @@ def _places(inputs: Sequence[str]) -> tuple[list[Path], Path]:
         raise CohortError("no input is named; give a folder, a list, or files")
     # Whatever lies in a folder that is named as well is found there.
     folders = {path for path in places if _is_folder(path)}
-    outer = [path for path in places if folders.isdisjoint(path.parents)]
+    outer = [path for path in places if not folders or folders.isdisjoint(path.parents)]
     return outer, Path(os.path.commonpath(bases))
 
 
@@ -173,7 +173,7 @@ def _matches(pattern: Path) -> tuple[Path, list[Path]]:
     matches = [
         path
         for path in found
-        if not any(part.startswith(".") for part in path.relative_to(base).parts)
+        if not any(part.startswith(".") for part in path.parts[len(base.parts) :])
     ]
     if not matches:
         raise CohortError(f"{pattern}: no file or folder fits this pattern")

@@ -490,7 +490,7 @@ def test_an_empty_folder_says_what_was_looked_for(
 
 def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.nii", "b.txt", "l.csv")
-    refused = {
+    refused: dict[str, tuple[Path | str, ...]] = {
         "no such file": (tmp_path / "nowhere",),
         "fits this pattern": (f"{tmp_path}/*.mgz",),
         "no pattern that can be used": (f"{tmp_path}/**.nii",),

@@ -91,23 +91,25 @@ def test_a_bids_result_keeps_all_entities_and_has_desc_last(
     assert read[1] == suffix
 
 
-@given(st.sets(st.tuples(entities(), suffixes), min_size=2, max_size=8), st.data())
+@given(st.sets(st.tuples(entities(), suffixes), min_size=2, max_size=8))
 def test_results_of_different_bids_scans_have_different_names(
-    scans: set[tuple[Entities, str]], data: st.DataObject
+    scans: set[tuple[Entities, str]],
 ) -> None:
+    both: tuple[Role, Role] = ("sr", "low")
     paths = [
         output_path(bids_case(pairs, suffix), "bids", role)
         for pairs, suffix in scans
-        for role in ("sr", "low")
+        for role in both
     ]
     assert len(set(paths)) == len(paths)
 
 
 @given(st.sets(st.from_regex(r"([ab]/)?[ab_]{1,3}", fullmatch=True), min_size=2))
 def test_mirrored_results_have_the_names_of_their_scans(names: set[str]) -> None:
-    for job, role in (("upscale", "sr"), ("degrade", "low")):
-        for name in names:
-            assert output_path(plain_case(name), "images", role, job) == f"{name}.nii.gz"
+    for name in names:
+        case = plain_case(name)
+        assert output_path(case, "images", "sr", "upscale") == f"{name}.nii.gz"
+        assert output_path(case, "images", "low", "degrade") == f"{name}.nii.gz"
 
 
 def test_a_round_trip_has_two_results() -> None:

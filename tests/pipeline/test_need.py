@@ -165,7 +165,7 @@ print(json.dumps(answers))
 def test_a_run_takes_more_than_its_need_but_not_by_far(tmp_path: Path) -> None:
     def image(shape: tuple[int, ...], dtype: str, slope: float) -> str:
         data = (np.arange(np.prod(shape)).reshape(shape) % 1000).astype(dtype)
-        path = tmp_path / f"{shape[2]}_{dtype}_{slope}.nii.gz"
+        path = tmp_path / f"{shape[2]}_{dtype}_{slope}.nii"
         return str(write_nifti(path, data, affine_of(), slope_inter=(slope, 0.0)))
 
     small = image((32, 32, 4), "int16", 1)

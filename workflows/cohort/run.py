@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
 from types import FrameType
@@ -239,7 +240,7 @@ class _Running:
             started=now(),
             host=socket.gethostname(),
             pid=os.getpid(),
-            versions=versions(),
+            versions=versions() | {"dask": version("dask")},
             links=dict(self.links),
         )
 
