@@ -6,6 +6,7 @@ Standard library only, so that what handles records starts fast.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -20,6 +21,8 @@ from finevox.errors import InputError
 NAME_PART = 40
 # What is left of a durable text whose writer was killed; no reader takes it for the text.
 PART = ".part"
+# Images whose voxels are in another file of the same name.
+DETACHED_HEADERS = (".hdr", ".mhd", ".nhdr")
 
 
 def stem(path: Path) -> str:
@@ -115,9 +118,13 @@ def sha256_of_file(path: Path, *, synced: bool = False) -> str:
 
 
 def sha256_of(path: Path) -> str | dict[str, str]:
-    """Hash of a file, or of each file of a folder by its name."""
+    """Hash of an image: of its file, or of each file by name where it has several."""
+    files: list[Path] = []
     if path.is_dir():
-        return {
-            file.name: sha256_of_file(file) for file in sorted(path.iterdir()) if file.is_file()
-        }
-    return sha256_of_file(path)
+        files = sorted(file for file in path.iterdir() if file.is_file())
+    elif path.suffix.lower() in DETACHED_HEADERS:
+        others = path.parent.glob(f"{glob.escape(path.stem)}.*")
+        files = sorted(file for file in others if file.suffix != ".json")
+    if not files:
+        return sha256_of_file(path)
+    return {file.name: sha256_of_file(file) for file in files}

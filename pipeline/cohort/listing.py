@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -60,8 +59,7 @@ def read_list(path: Path) -> tuple[list[Case], list[Path]]:
 def _case(root: Path, row: Mapping[str, str], where: str) -> Case:
     source = absolute(root / row["path"])
     stem = stem_of(source.name)
-    if not os.path.lexists(source):
-        raise InputError(f"{where}: {source}: no such file; a path starts at the list's folder")
+    # An image that is missing is a case all the same: it fails alone, and by name.
     if stem is None:
         stem = source.name
         if not source.is_dir():
@@ -72,6 +70,9 @@ def _case(root: Path, row: Mapping[str, str], where: str) -> Case:
     if PRIVATE in parts:
         raise InputError(f"{where}: {source}: lies among the records of a run, which are no scans")
     folder = "/".join(parts[:-1])
+    own = dict(row)
+    if "weights" in own:
+        own["weights"] = str(root / own["weights"])
     return Case(
         name=name_of(folder, stem),
         source=source,
@@ -79,7 +80,7 @@ def _case(root: Path, row: Mapping[str, str], where: str) -> Case:
         session=row.get("session"),
         contrast=row.get("contrast"),
         site=row.get("site"),
-        settings=tuple((name, row[name]) for name in ROW_SETTINGS if name in row),
+        settings=tuple((name, own[name]) for name in ROW_SETTINGS if name in own),
         folder=folder,
         stem=stem,
     )

@@ -426,6 +426,21 @@ def test_a_list_has_paths_from_its_folder_and_settings_of_rows(
     assert names(chosen) == ["d", "s/a"]
 
 
+def test_a_missing_image_of_a_list_is_a_case_that_will_fail_by_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii")
+    (tmp_path / "scans.csv").write_text("path\na.nii\nnone.nii\n")
+    found = find_cohort([str(tmp_path / "scans.csv")], tmp_path / "out")
+    assert [case.name for case in found.cases] == ["a", "none"]
+
+
+def test_weights_of_a_row_start_at_the_list(tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii", "b.nii")
+    (tmp_path / "scans.csv").write_text("path,weights\na.nii,own/w.pth\nb.nii,/abs/w.pth\n")
+    first, second = find_cohort([str(tmp_path / "scans.csv")], tmp_path / "out").cases
+    assert dict(first.settings) == {"weights": str(tmp_path / "own/w.pth")}
+    assert dict(second.settings) == {"weights": "/abs/w.pth"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -434,7 +449,7 @@ def test_a_list_has_paths_from_its_folder_and_settings_of_rows(
         ("path,netwrok\na.nii,rcan\n", "line 1: unknown column 'netwrok'; did you mean network"),
         ("path,path\na.nii,a.nii\n", "line 1: the column path is there twice"),
         ("path,subject\na.nii,1\n,2\n", "line 3: the cell of the column path is empty"),
-        ("path\na.nii\n\nnone.nii\n", r"line 4: .*none\.nii: no such file"),
+        ("path\na.nii\n\nnone.txt\n", r"line 4: .*none\.txt: neither an image"),
         ("path\na.nii\na.nii\n", "line 3: .*in line 2 already"),
         ("path\na.nii,b.nii\n", "line 2: 2 cells for 1 columns"),
         ("path\nnotes.txt\n", "line 2: .*neither an image nor a folder"),

@@ -22,7 +22,7 @@ from finevox.pipeline.cohort.case import Cohort, Filters, Layout
 from finevox.pipeline.cohort.derivative import prepare_dataset, write_group
 from finevox.pipeline.cohort.discover import find_cohort
 from finevox.pipeline.cohort.executor import Executor, Lost
-from finevox.pipeline.cohort.naming import Role, check_outputs, output_path
+from finevox.pipeline.cohort.naming import Role, output_path
 from finevox.pipeline.cohort.pool import Pool
 from finevox.pipeline.cohort.record import Outcome, Record, Run, now
 from finevox.pipeline.cohort.settings import CohortSettings
@@ -131,8 +131,8 @@ def find(request: CohortRequest) -> tuple[Cohort, list[Wish]]:
         layout=request.layout,
         filters=request.filters,
         carry=request.settings.carry,
+        job=request.settings.job,
     )
-    check_outputs(cohort, request.output.absolute(), request.settings.job)
     if cohort.left_aside:
         log.info("%d masks, labels and the like are left aside", cohort.left_aside)
     return cohort, make_wishes(cohort, request.settings)
