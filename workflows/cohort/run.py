@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -103,10 +105,17 @@ class Account:
     left: int = 0
     interrupted: int | None = None
     stopped: str | None = None
+    # Asked for several times between two scans, and there may be thousands of records.
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, *records: Record) -> None:
+        """Take in records that are in the manifest."""
+        self.records += records
+        self._counts.update(record.state for record in records)
 
     def count(self, state: str) -> int:
         """How many of the records are ``done``, ``failed`` or ``skipped``."""
-        return sum(record.state == state for record in self.records)
+        return self._counts[state]
 
     @property
     def outcome(self) -> Outcome:
@@ -282,7 +291,7 @@ class _Running:
     def _add(self, *records: Record) -> None:
         if records:
             self.store.manifest.append(*records)
-            self.account.records += records
+            self.account.add(*records)
 
     def _compute(self, make_pool: Callable[[int, Path], Pool]) -> None:
         log_dir = (self.request.log_dir or self.store.folder / "logs").absolute()
@@ -292,6 +301,9 @@ class _Running:
             pool = make_pool(len(self.agenda.todo), log_dir)
             stack.callback(pool.close)
             log.info("%s; dashboard: %s", pool.describe(), pool.dashboard)
+            if math.isfinite(pool.maximum):
+                self.entry = replace(self.entry, workers=int(pool.maximum))
+                self.store.write_run(self.entry)
             pool.client.register_plugin(JoinPlugin(pool.threads, log_dir if pool.own else None))
             if not pool.own:
                 stack.callback(pool.client.unregister_worker_plugin, JoinPlugin.name)
@@ -362,7 +374,7 @@ class _Running:
             self.store.discard(task.attempt)
             record = self.store.fail(result.record, result.traceback)
             display.failure(record.case, record.reason or "")
-        self.account.records.append(record)
+        self.account.add(record)
         self.account.left -= 1
         if result.disk_error is not None:
             self.account.stopped = (
