@@ -3,6 +3,7 @@
 #   make demo    degrade, restore and compare a brain; images and a picture go to ./demo
 #   make test    run the tests
 #   make test-all  and the slow ones: every network at full size
+#   make test-slurm  a cohort on a real SLURM of one node, which it starts and ends
 #   make docs    make docs/networks.md from the table of architectures, and the learning curves
 #   make lint    style, types and import layers
 #   make bench   run the benchmarks
@@ -34,7 +35,7 @@ holds-test := run test
 holds-dev := run test dev
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all docs lint bench clean
+.PHONY: demo test test-all test-slurm docs lint bench clean
 
 demo: .venv/.installed-run
 	@$(BIN)/finevox demo --output demo --overwrite
@@ -45,8 +46,16 @@ test: .venv/.installed-test
 	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/pytest -q -n $(TEST_JOBS) --dist loadfile $(PYTEST_FLAGS)
 
-test-all: override PYTEST_FLAGS += -m "slow or not slow"
+test-all: override PYTEST_FLAGS += -m "not slurm"
 test-all: test
+
+# In /tmp, for munge has a user of its own, who has to reach it.
+test-slurm: .venv/.installed-test
+	@folder=$$(mktemp -du /tmp/finevox-slurm.XXXXXX); \
+	  trap "tests/cluster/slurm.sh stop $$folder" EXIT; trap 'exit 130' INT TERM; \
+	  exports=$$(tests/cluster/slurm.sh start $$folder) && eval "$$exports" && \
+	  OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+	    $(BIN)/pytest -q -m slurm tests/cluster $(PYTEST_FLAGS)
 
 docs: .venv/.installed-run
 	@$(BIN)/python docs/make_networks.py

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ LIBRARIES = ("monai", "nibabel", "numpy", "scipy", "torch")
 def command_line() -> str:
     """The command of this process as a shell would take it."""
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+@cache
+def _installed(name: str) -> str:
+    """The version of a library: looked up once, for every look takes milliseconds."""
+    return version(name)
 
 
 @dataclass
@@ -47,7 +54,7 @@ class Provenance:
         source = origin.path
         return {
             "Description": self.description,
-            "GeneratedBy": [{"Name": "finevox", "Version": version("finevox")}],
+            "GeneratedBy": [{"Name": "finevox", "Version": _installed("finevox")}],
             "Command": self.command,
             "Sources": [] if source is None else [str(source)],
             "SourceSHA256": None if source is None else sha256_of(source),
@@ -67,5 +74,5 @@ class Provenance:
             "Seconds": round(time.monotonic() - self.started, 3),
             "PeakMemoryBytes": peak_memory_bytes(),
             "Platform": platform.platform(),
-            "Libraries": {name: version(name) for name in LIBRARIES},
+            "Libraries": {name: _installed(name) for name in LIBRARIES},
         }

@@ -29,7 +29,7 @@ from finevox.pipeline.settings import UpscaleSettings
 from finevox.workflows.volume import UpscaleWorkflow
 
 # Seconds until a wait is given up; a machine that has much else to do is slow.
-PATIENCE = 120.0
+PATIENCE = 500.0
 # What makes runs cheap where neither the network nor the pictures matter.
 PLAIN = ("--network", "linear", "--no-thumbnails")
 TWO_WORKERS = ("--workers", "2", "--threads-per-worker", "1")

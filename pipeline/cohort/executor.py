@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distributed import Future
+from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from finevox.errors import CohortError
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY, TICK = 1.0, 0.2
 # A case on a worker that is gone is given up after this many seconds without a word.
 LOST_AFTER = 10.0
+# A result comes at once; how long one is waited for, and how often, while its worker is there.
+FETCH_SECONDS, FETCHES = 1.0, 30
 # Without any worker for this long, a pool on this machine is not going to have one.
 PATIENCE = 180.0
 # A worker gets no case any more when less of its wall time is left than this many times the
@@ -171,7 +174,7 @@ class Executor:
             return
         self._looked = now
         self.pool.scale(int(min(self.pool.maximum, left)))
-        known = self.pool.client.scheduler_info(n_workers=-1)["workers"]
+        known = self._workers()
         for address, info in known.items():
             facts = info["metrics"].get(FACTS)
             if facts is None or (address, facts["pid"]) in self._gone:
@@ -190,6 +193,10 @@ class Executor:
                 f"no worker came in {PATIENCE:.0f} s ({self.pool.describe()}); what they say is in "
                 "the log folder"
             )
+
+    def _workers(self) -> dict[str, Any]:
+        workers: dict[str, Any] = self.pool.client.scheduler_info(n_workers=-1)["workers"]
+        return workers
 
     def _seat(self, address: str, info: dict[str, Any], facts: dict[str, Any]) -> Seat:
         walltime = self.pool.walltime_s or math.inf
@@ -295,22 +302,45 @@ class Executor:
                 flight.enter(event["stage"])
 
     def _landed(self, seat: Seat, flight: Flight) -> Iterator[tuple[Any, Any]]:
-        if flight.future.status == "finished":
-            self._longest = max(self._longest, flight.seconds())
-            yield flight.task, flight.future.result()
+        try:
+            result = self._fetch(seat, flight)
+        except (KilledWorker, FutureCancelledError):
+            seat.closing = seat.dead = True
+        except TimeoutError:
+            # The case had ended; it is not what its worker died of.
+            seat.closing = seat.dead = True
+            self._again.append(flight.name)
             return
-        error = None if flight.future.cancelled() else flight.future.exception()
-        if error is not None and not isinstance(error, KilledWorker):
+        except Exception as error:
             # The function returns its own failures; this is one of Dask, say of sending the task.
             yield flight.task, Lost(f"{type(error).__name__}: {error}", seat.name)
             return
-        seat.closing = seat.dead = True
+        else:
+            self._longest = max(self._longest, flight.seconds())
+            yield flight.task, result
+            return
         deaths = self._deaths[flight.name] = self._deaths.get(flight.name, 0) + 1
         log.debug("worker %s died with %s, time %d", seat.name, flight.name, deaths)
         if deaths == 1:
             self._retries.append(flight.name)
         else:
             yield flight.task, Lost(_death(seat), seat.name)
+
+    def _fetch(self, seat: Seat, flight: Flight) -> Any:
+        """The result of a case, which its worker holds.
+
+        Raises
+        ------
+        TimeoutError
+            If the worker has died with it; Dask would wait for that very worker for ever.
+        """
+        for _ in range(FETCHES):
+            try:
+                return flight.future.result(timeout=FETCH_SECONDS)
+            except TimeoutError:
+                if seat.address not in self._workers():
+                    break
+        raise TimeoutError
 
     def _late(self) -> Iterator[tuple[Any, Any]]:
         """Cases over their time limit; their workers have to go with them."""

@@ -6,7 +6,6 @@ import fcntl
 import json
 import pickle
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -241,7 +240,8 @@ def test_a_finished_attempt_is_taken_up(store: Store) -> None:
 
 
 def test_what_is_not_whole_is_not_taken_up(store: Store) -> None:
-    cut, lost, unreadable = (staged(store, case, **{case: "whole"}) for case in ("x", "y", "z"))
+    cut, lost = staged(store, "x", x="whole"), staged(store, "y", y="whole")
+    unreadable = staged(store, "z", z="whole")
     cut.staged("sub/x.nii").write_text("who")
     lost.staged("sub/y.nii").unlink()
     (unreadable.folder / "record.json").write_text('{"case": "z"')
@@ -329,7 +329,7 @@ def test_a_look_at_the_lock_does_not_keep_a_run_from_starting(tmp_path: Path) ->
         pass
     with (store.folder / "lock").open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        threading.Thread(target=lambda: (time.sleep(0.1), fcntl.flock(file, fcntl.LOCK_UN))).start()
+        threading.Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN)).start()
         with store.locked("s"):
             assert json.loads((store.folder / "lock").read_text())["run"] == "s"
     assert (store.folder / "lock").read_text() == ""

@@ -58,7 +58,7 @@ def cube(
 def ball(world: FloatArray, centre: Any = (0, 0, 0), radius: float = 30.0) -> FloatArray:
     """A soft ball of brightness 100."""
     distance = np.linalg.norm(world - np.asarray(centre, dtype=np.float64), axis=-1)
-    return 100 * np.clip((radius - distance) / 3 + 0.5, 0, 1)
+    return np.asarray(100 * np.clip((radius - distance) / 3 + 0.5, 0, 1))
 
 
 def scene(world: FloatArray) -> FloatArray:
@@ -67,7 +67,7 @@ def scene(world: FloatArray) -> FloatArray:
     return np.asarray(0.4 * ball(world, radius=42.0) + 0.6 * sum(spots))
 
 
-WAYS = [
+WAYS: list[dict[str, Any]] = [
     {"order": order, "flips": flips}
     for order in itertools.permutations(range(3))
     for flips in ((False, False, False), (True, False, True), (True, True, True))

@@ -106,7 +106,7 @@ class Account:
     interrupted: int | None = None
     stopped: str | None = None
     # Asked for several times between two scans, and there may be thousands of records.
-    _counts: Counter[str] = field(default_factory=Counter)
+    _counts: Counter[str] = field(default_factory=Counter, init=False, repr=False)
 
     def add(self, *records: Record) -> None:
         """Take in records that are in the manifest."""
