@@ -227,7 +227,9 @@ def noise(folder: Path, count: int, shape: tuple[int, ...]) -> Path:
     for number in range(min(count, TINY)):
         write_scan(draw.integers(0, 1000, shape), folder / f"scan{number:05d}.nii.gz")
     for number in range(TINY, count):
-        (folder / f"scan{number:05d}.nii.gz").hardlink_to(folder / f"scan{number % TINY:05d}.nii.gz")
+        (folder / f"scan{number:05d}.nii.gz").hardlink_to(
+            folder / f"scan{number % TINY:05d}.nii.gz"
+        )
     return folder
 
 

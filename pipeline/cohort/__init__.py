@@ -1,1 +1,1 @@
-"""Cohorts: which cases there are, where results go, what was recorded, and their execution on Dask."""
+"""Cohorts: what there is to do, where results go, what is recorded, and execution on Dask."""

@@ -113,12 +113,12 @@ def filters(options: argparse.Namespace) -> Filters:
 
 
 def check_running(options: argparse.Namespace) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that do not go together, and talking to others in the open.
 
     Raises
     ------
-    ConfigError
-        Naming them.
+    ConfigError, InputError
+        Naming the options.
     """
     if options.cluster is not None and options.cluster_config is None:
         raise ConfigError(
@@ -132,6 +132,13 @@ def check_running(options: argparse.Namespace) -> None:
         if elsewhere is not None and getattr(options, name) is not None:
             option = "--" + name.replace("_", "-")
             raise ConfigError(f"{option}: with {elsewhere} the cluster says so itself")
+    if elsewhere is None:
+        return
+    from finevox.pipeline.cohort.security import check_scheduler_address, make_security
+
+    security = make_security(options.tls_ca, options.tls_cert, options.tls_key)
+    if options.scheduler is not None:
+        check_scheduler_address(options.scheduler, security, allow_plain=options.plain_tcp)
 
 
 def make_pool(options: argparse.Namespace, cases: int, log_dir: Path) -> Any:
@@ -143,11 +150,10 @@ def make_pool(options: argparse.Namespace, cases: int, log_dir: Path) -> Any:
         If they cannot be had.
     """
     from finevox.pipeline.cohort import local
-    from finevox.pipeline.cohort.security import check_scheduler_address, make_security
+    from finevox.pipeline.cohort.security import make_security
 
     security = make_security(options.tls_ca, options.tls_cert, options.tls_key)
     if options.scheduler is not None:
-        check_scheduler_address(options.scheduler, security, allow_plain=options.plain_tcp)
         return local.JoinedPool(options.scheduler, options.threads_per_worker or 1, security)
     if options.cluster is not None:
         from finevox.pipeline.cohort.jobqueue import start_jobqueue

@@ -190,8 +190,8 @@ def run_cohort(request: CohortRequest, make_pool: Callable[[int, Path], Pool]) -
     Raises
     ------
     FinevoxError
-        If the request cannot be met. Neither a case that fails nor a full disk raises anything:
-        the account says so.
+        If the request cannot be met, or there are no workers. Neither a case that fails nor a
+        full disk raises anything: the account says so.
     """
     cohort, wishes = find(request)
     _make_output(request.output)
@@ -235,6 +235,7 @@ class _Running:
         self.request, self.cohort, self.store = request, cohort, store
         self.agenda, self.links = agenda, links
         self.wishes = {wish.case.name: wish for wish, _ in agenda.todo}
+        self.has_workers = False
         self.tasks: dict[str, CaseTask] = {}
         self.account = Account(run, left=len(agenda.todo))
         self.entry = Run(
@@ -275,6 +276,9 @@ class _Running:
         except FinevoxError as error:
             # Such as a full disk; what was recorded until then is accounted for all the same.
             account.stopped = str(error)
+            if not self.has_workers:
+                # The request is at fault: nothing was begun.
+                raise
         finally:
             self._close()
         return account
@@ -300,6 +304,7 @@ class _Running:
             _quiet_dask(log_dir)
             pool = make_pool(len(self.agenda.todo), log_dir)
             stack.callback(pool.close)
+            self.has_workers = True
             log.info("%s; dashboard: %s", pool.describe(), pool.dashboard)
             if math.isfinite(pool.maximum):
                 self.entry = replace(self.entry, workers=int(pool.maximum))
