@@ -2,10 +2,11 @@
 
     python benchmarks/cohort.py
 
-1. Tiny volumes through the whole run: the time for each in which no worker has a case, and the
-   processor time of the run's own process, which holds Dask's scheduler, less what that takes when
-   nothing happens. Wanted: under 20 ms each. Then the parts, alone.
-2. A cohort of 10,000: how many tasks Dask's scheduler knows at most, and how the run's memory grows.
+1. Tiny volumes through the whole run, in memory so that no disk is waited for: the time for each in
+   which no worker has a case, and the processor time of the run's own process, which holds Dask's
+   scheduler, less what that takes when nothing happens. Wanted: under 20 ms. Then the parts alone,
+   those that write on the disk.
+2. A cohort of 10,000: how many tasks Dask's scheduler knows at most, how the run's memory grows.
 3. Scans per hour of two workers with a thread each against one worker with two threads.
 4. A run where all is done already: time per scan, and bytes hashed per second.
 
@@ -49,12 +50,14 @@ WANTED_MS = 20
 TINY, TINY_SHAPE = 300, (8, 8, 4)
 # The first scans load what is used, the last leave workers without any.
 WARM_UP, CHUNK = 40, 20
-MANY, WATCH_S, LOOK_EVERY_S = 10_000, 20, 0.1
+MANY, WATCH_S, LOOK_EVERY_S = 10_000, 15, 0.1
 PHANTOMS, ROUNDS = 6, 2
 LARGE, LARGE_SHAPE = 4, (160, 160, 64)
 IDLE_S = 3
 MEMORY = 3 * 2**30
 MIB, MS = 2**20, 1e3
+SHM = Path("/dev/shm")  # noqa: S108 - a run on a disk measures the disk
+START, FINISH, PUBLISH = "disk: start", "disk: finish, on the worker", "disk: publish, in the run"
 
 
 @dataclass
@@ -193,7 +196,7 @@ def round_trips(folder: Path) -> tuple[list[float], float, float]:
 def storing(output: Path, example: Record, made: Path) -> dict[str, list[float]]:
     """Seconds to start, finish and publish an attempt like one that was made, without Dask."""
     store = Store(output)
-    seconds: dict[str, list[float]] = {"start": [], "finish": [], "publish": []}
+    seconds: dict[str, list[float]] = {START: [], FINISH: [], PUBLISH: []}
     with store.locked("benchmark"):
         store.recover()
         for number in range(TINY // 3):
@@ -210,7 +213,7 @@ def storing(output: Path, example: Record, made: Path) -> dict[str, list[float]]
             stamps.append(time.perf_counter())
             store.publish(attempt)
             stamps.append(time.perf_counter())
-            for part, index in (("start", 0), ("finish", 2), ("publish", 3)):
+            for part, index in ((START, 0), (FINISH, 2), (PUBLISH, 3)):
                 seconds[part].append(stamps[index + 1] - stamps[index])
     return seconds
 
@@ -250,7 +253,10 @@ def bytes_of(record: Record, output: Path) -> int:
 
 def overhead(folder: Path) -> dict[str, Any]:
     """The first part; it leaves a finished cohort."""
-    records, watch = run(noise(folder / "tiny", TINY, TINY_SHAPE), folder / "out", "linear")
+    noise(folder / "tiny", TINY, TINY_SHAPE)
+    with tempfile.TemporaryDirectory(dir=SHM if os.access(SHM, os.W_OK) else None) as name:
+        records, watch = run(folder / "tiny", Path(name), "linear")
+        shutil.copytree(name, folder / "out")
     stretches = list(chunks_of(records, 2))
     wall = quartiles([MS * wall for wall, _ in stretches])
     work = quartiles([MS * busy for _, busy in stretches])
@@ -268,9 +274,9 @@ def overhead(folder: Path) -> dict[str, Any]:
     figures = {}
     for name, seconds in parts.items():
         figures[name] = quartiles([MS * one for one in seconds])
-        show({"finish": "finish (on the worker)"}.get(name, name), figures[name])
-    good = "yes" if max(beside[0], client) < WANTED_MS else "NO"
-    print(f"  under {WANTED_MS} ms: {good}")
+        show(name, figures[name])
+    good = "yes" if max(client, beside[0]) < WANTED_MS else "NO"
+    print(f"  overhead under {WANTED_MS} ms: {good}")
     return {
         "wall_ms": wall,
         "work_ms": work,

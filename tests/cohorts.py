@@ -10,11 +10,13 @@ import contextlib
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,34 @@ import psutil
 from images import nifti, write_nifti
 from phantoms import AFFINES, head_phantom
 
+from finevox.pipeline.cohort.local import LocalPool, Size
 from finevox.pipeline.cohort.record import Record
 from finevox.pipeline.cohort.store import Store
 from finevox.pipeline.settings import UpscaleSettings
 from finevox.workflows.volume import UpscaleWorkflow
 
 # Seconds until a wait is given up; a machine that has much else to do is slow.
-PATIENCE = 500.0
+PATIENCE = 200.0
 # What makes runs cheap where neither the network nor the pictures matter.
 PLAIN = ("--network", "linear", "--no-thumbnails")
 TWO_WORKERS = ("--workers", "2", "--threads-per-worker", "1")
 
 
+SHM = Path("/dev/shm")  # noqa: S108 - what a kill leaves is the same in memory, and made faster
+
+
+@contextlib.contextmanager
+def fast_folder() -> Iterator[Path]:
+    """A folder in memory where there is such, else on the disk."""
+    folder = tempfile.mkdtemp(dir=SHM if os.access(SHM, os.W_OK) else None)
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder)
+
+
 def make_scans(folder: Path, count: int, *, first: int = 0) -> list[Path]:
-    """Small scans of many sizes and affines, int16 and float32; the fourth is 4-D."""
+    """Small scans of many sizes and affines, int16 and float32; number 3 is 4-D."""
     folder.mkdir(parents=True, exist_ok=True)
     places = tuple(AFFINES.values())
     scans = []
@@ -53,10 +69,11 @@ def make_bad_scans(folder: Path) -> dict[str, str]:
     """Files that are no scans, each bad in its own way; what a reason has to say, by case."""
     whole = make_scans(folder, 1, first=90)[0]
     content = whole.read_bytes()
-    corrupt = bytearray(content)
-    corrupt[len(corrupt) // 2 :] = bytes(len(corrupt) - len(corrupt) // 2)
-    (folder / "corrupt.nii.gz").write_bytes(corrupt)
-    (folder / "cut.nii.gz").write_bytes(gzip.compress(gzip.decompress(content)[:-100]))
+    whole.unlink()
+    half = len(content) // 2
+    (folder / "corrupt.nii.gz").write_bytes(content[:half] + bytes(half))
+    (folder / "cut.nii.gz").write_bytes(content[:half])
+    (folder / "short.nii.gz").write_bytes(gzip.compress(gzip.decompress(content)[:-100]))
     (folder / "empty.nii.gz").touch()
     (folder / "text.nii.gz").write_text("no image, but a note\n" * 20)
     affine = AFFINES["identity"]
@@ -65,16 +82,20 @@ def make_bad_scans(folder: Path) -> dict[str, str]:
     write_nifti(folder / "complex.nii.gz", np.ones((4, 4, 4), np.complex64), affine)
     rgb = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
     nifti(rgb, affine).to_filename(folder / "rgb.nii.gz")
-    whole.unlink()
+    (folder / "gone.nii.gz").symlink_to(folder / "nowhere.nii.gz")
+    os.mkfifo(folder / "pipe.nii.gz")
     return {
         "corrupt": "damaged",
         "cut": "damaged",
+        "short": "damaged",
         "empty": "not an image that can be read",
         "text": "not an image that can be read",
         "flat": "2-D image",
         "five": "5-D image",
         "complex": "complex voxels",
         "rgb": "RGB voxels",
+        "gone": "no such file",
+        "pipe": "no such file",
     }
 
 
@@ -135,26 +156,22 @@ def assert_clean(output: Path) -> None:
 class Cohort:
     """``finevox cohort`` as a process, the first of a group of its own."""
 
-    def __init__(
-        self,
-        source: Path | str,
-        output: Path,
-        *options: object,
-        wrapper: Sequence[str] = (),
-        cwd: Path | None = None,
-    ) -> None:
+    def __init__(self, source: Path | str, output: Path, *options: object) -> None:
         self.output = output
+        self.before = len(states(output))
+        self.code: int | None = None
         command = [sys.executable, "-m", "finevox.workflows.cli", "cohort", source, output]
+        # Into files, so that a run never waits for whoever reads what it says.
+        self._said = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
         self.process = psutil.Popen(
-            [*wrapper, *map(str, [*command, *options])],
+            [str(word) for word in (*command, *options)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+            stdout=self._said[0],
+            stderr=self._said[1],
             start_new_session=True,
-            cwd=cwd,
+            # The table of failures is as wide as the terminal.
+            env=os.environ | {"COLUMNS": "200"},
         )
-        self.out = self.err = ""
 
     def wait_for(self, what: str, condition: Callable[[], Any]) -> Any:
         """The first true answer of a condition; fails if the run ends before there is one."""
@@ -162,8 +179,7 @@ class Cohort:
         while not (answer := condition()):
             ended = self.process.poll() is not None
             if ended or time.monotonic() - started > PATIENCE:
-                self.kill()
-                self.end()
+                self.send(signal.SIGKILL, group=True)
                 raise AssertionError(
                     f"{what}: not seen; the run {'had ended' if ended else 'was still on'} with "
                     f"{states(self.output)}\n{self.out}\n{self.err}"
@@ -171,11 +187,11 @@ class Cohort:
             time.sleep(0.01)
         return answer
 
-    def wait_for_lines(self, count: int) -> list[Record]:
-        """Records of this run once there are so many."""
-        before = len(records(self.output)) if self.process.poll() is not None else 0
-        del before
-        self.wait_for(f"{count} records", lambda: len(records(self.output)) >= count)
+    def wait_for_more(self, count: int) -> list[Record]:
+        """Records once this run has brought so many cases to an end."""
+        self.wait_for(
+            f"{count} more cases", lambda: len(states(self.output)) >= self.before + count
+        )
         return records(self.output)
 
     def send(self, number: int, *, group: bool = False) -> None:
@@ -183,27 +199,38 @@ class Cohort:
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.process.pid, number)
 
-    def kill(self) -> None:
-        self.send(signal.SIGKILL, group=True)
-
-    def children(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
         """All processes that the run has started."""
-        try:
-            found: list[psutil.Process] = self.process.children(recursive=True)
-        except psutil.NoSuchProcess:
-            return []
-        return found
+        return children_of(self.process, recursive=True)
+
+    def workers(self) -> list[psutil.Process]:
+        """Those among them that work on cases."""
+        return workers_of(self.process)
 
     def end(self) -> int:
-        """Wait for the end; the exit code, as a shell says it."""
+        """Wait for the end; the exit code as a shell has it."""
         try:
-            self.out, self.err = self.process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self.out, self.err = self.process.communicate()
+            code: int = self.process.wait(PATIENCE)
+        except psutil.TimeoutExpired:
+            self.send(signal.SIGKILL, group=True)
             raise AssertionError(f"still on: {states(self.output)}\n{self.err}") from None
-        code: int = self.process.returncode
-        return 128 - code if code < 0 else code
+        self.code = 128 - code if code < 0 else code
+        return self.code
+
+    @property
+    def out(self) -> str:
+        """What it has said on stdout so far."""
+        return self._read(0)
+
+    @property
+    def err(self) -> str:
+        """The same of stderr."""
+        return self._read(1)
+
+    def _read(self, which: int) -> str:
+        # Without moving the place where the process writes.
+        file = self._said[which]
+        return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode()
 
     @property
     def document(self) -> Any:
@@ -211,10 +238,25 @@ class Cohort:
         return json.loads(self.out)
 
 
-def run(source: Path | str, output: Path, *options: object, **more: Any) -> tuple[int, Cohort]:
-    """A run from its start to its end: exit code, and the process with what it said."""
-    cohort = Cohort(source, output, *options, **more)
-    return cohort.end(), cohort
+def run(source: Path | str, output: Path, *options: object) -> Cohort:
+    """A run from its start to its end."""
+    cohort = Cohort(source, output, *options)
+    cohort.end()
+    return cohort
+
+
+def children_of(process: psutil.Process, *, recursive: bool = False) -> list[psutil.Process]:
+    """The processes that a process has started; none if it has ended."""
+    try:
+        found: list[psutil.Process] = process.children(recursive=recursive)
+    except psutil.NoSuchProcess:
+        return []
+    return found
+
+
+def workers_of(process: psutil.Process) -> list[psutil.Process]:
+    """The workers of a process: what the process that multiplies them has started."""
+    return [worker for one in children_of(process) for worker in children_of(one)]
 
 
 def assert_gone(processes: Iterable[psutil.Process]) -> None:
@@ -223,27 +265,41 @@ def assert_gone(processes: Iterable[psutil.Process]) -> None:
     assert alive == []
 
 
-@contextlib.contextmanager
-def workers(count: int = 2) -> Iterator[tuple[str, ...]]:
-    """Worker processes that runs can join; the options for that."""
-    with subprocess.Popen(
-        [sys.executable, __file__, str(count)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
+class Workers:
+    """Worker processes that runs can join, by ``options``."""
+
+    def __init__(self, count: int) -> None:
+        self.process = psutil.Popen(
+            [sys.executable, __file__, str(count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        address = self.process.stdout.readline().strip()
         assert address.startswith("tcp://127.0.0.1:")
-        yield ("--scheduler", address, "--threads-per-worker", "1")
-        process.stdin.close()
+        self.options = ("--scheduler", address, "--threads-per-worker", "1")
+
+    def kill_one(self, which: int) -> None:
+        """Kill a worker; another takes its place."""
+        found = workers_of(self.process)
+        if found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[which % len(found)].kill()
+
+
+@contextlib.contextmanager
+def workers(count: int = 2) -> Iterator[Workers]:
+    """Workers that outlast the runs that join them."""
+    one = Workers(count)
+    try:
+        yield one
+    finally:
+        one.process.stdin.close()
+        one.process.wait(PATIENCE)
 
 
 def serve(count: int) -> None:
     """Have workers until the input ends."""
-    from finevox.pipeline.cohort.local import LocalPool, Size
-
     pool = LocalPool(Size(count, 1, 4 * 2**30))
     print(pool.client.scheduler.address, flush=True)  # noqa: T201 - for who started it
     sys.stdin.read()

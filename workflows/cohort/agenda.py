@@ -113,7 +113,7 @@ def sort_out(
     Whether a case is done is not taken on trust: its input and its outputs are hashed.
     """
     states = store.states()
-    ours = {path for record in states.values() for path in record.outputs}
+    ours = store.owners()
     agenda = Agenda()
 
     def look(wish: Wish) -> str | None:
