@@ -307,8 +307,8 @@ def back_pressure(folder: Path) -> dict[str, Any]:
     good = "yes" if max(watch.tasks) <= allowed else "NO"
     print(f"  most tasks known {max(watch.tasks)}, allowed {allowed}: {good}")
     print(
-        f"  memory of the run {resident[-1] / MIB:.0f} MiB, of which {growth / MIB:+.1f} MiB came "
-        f"during the second half"
+        f"  memory of the run {resident[-1] / MIB:.0f} MiB, {growth / MIB:+.1f} MiB from the first "
+        "looks to the last"
     )
     return {
         "looks": len(watch.tasks),
@@ -349,7 +349,7 @@ def run_again(folder: Path) -> dict[str, Any]:
     for name, source, output in (("tiny", "tiny", "out"), ("large", "large", "large-out")):
         made = Store(folder / output).states().values()
         size = sum(bytes_of(record, folder / output) for record in made)
-        times = []
+        times: list[float] = []
         for _ in range(3):
             with stopwatch(times.append):
                 records, _ = run(folder / source, folder / output, "linear")

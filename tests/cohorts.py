@@ -1,7 +1,7 @@
 """Cohorts of computed scans, and ``finevox cohort`` as processes of its own that can be killed.
 
 A run starts its workers afresh, which takes seconds. Where that is not what a test is about, runs
-can join the workers of :func:`workers`, a process of this file, by ``--scheduler``.
+join those of :func:`workers` by ``--scheduler``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import psutil
 from images import nifti, write_nifti
 from phantoms import AFFINES, head_phantom
 
-from finevox.pipeline.cohort.local import LocalPool, Size
 from finevox.pipeline.cohort.record import Record
 from finevox.pipeline.cohort.store import Store
 from finevox.pipeline.settings import UpscaleSettings
@@ -133,20 +132,18 @@ def states(output: Path) -> dict[str, str]:
 def assert_sound(output: Path) -> None:
     """What must hold after any run, however it ended."""
     store = Store(output)
-    known = store.states()
-    for case, record in known.items():
+    for case, record in store.states().items():
         assert record.state in ("done", "failed"), case
         assert store.check(record) == (record.state == "done"), case
         assert (record.reason is None) == (record.state == "done"), case
-    owned = {name for record in known.values() for name in record.outputs}
-    assert images(output).keys() <= owned
-    assert not list(output.rglob("*.part"))
 
 
 def assert_clean(output: Path) -> None:
     """What must hold besides after a run that did all that it could."""
     assert_sound(output)
+    assert images(output).keys() <= Store(output).owners().keys()
     assert list((output / ".finevox" / "staging").iterdir()) == []
+    assert not list(output.rglob("*.part"))
     run = Store(output).last_run()
     assert run is not None
     assert (run.outcome, run.reason) == ("finished", None)
@@ -265,12 +262,23 @@ def assert_gone(processes: Iterable[psutil.Process]) -> None:
     assert alive == []
 
 
+# Have workers until the input ends; no file, for every worker would load it again.
+SERVE = """
+import sys
+from finevox.pipeline.cohort.local import LocalPool, Size
+pool = LocalPool(Size(int(sys.argv[1]), 1, 4 * 2**30))
+print(pool.client.scheduler.address, flush=True)
+sys.stdin.read()
+pool.close()
+"""
+
+
 class Workers:
     """Worker processes that runs can join, by ``options``."""
 
     def __init__(self, count: int) -> None:
         self.process = psutil.Popen(
-            [sys.executable, __file__, str(count)],
+            [sys.executable, "-c", SERVE, str(count)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -296,15 +304,3 @@ def workers(count: int = 2) -> Iterator[Workers]:
     finally:
         one.process.stdin.close()
         one.process.wait(PATIENCE)
-
-
-def serve(count: int) -> None:
-    """Have workers until the input ends."""
-    pool = LocalPool(Size(count, 1, 4 * 2**30))
-    print(pool.client.scheduler.address, flush=True)  # noqa: T201 - for who started it
-    sys.stdin.read()
-    pool.close()
-
-
-if __name__ == "__main__":
-    serve(int(sys.argv[1]))

@@ -219,7 +219,7 @@ class Executor:
 
     def _assign(self, waiting: Iterator[str]) -> None:
         """Fill free places: first cases that have to be alone, then the others in order."""
-        seats = [seat for seat in self.seats.values() if self._takes_work(seat)]
+        seats = [seat for seat in list(self.seats.values()) if self._takes_work(seat)]
         seats.sort(key=lambda seat: len(seat.flights))
         while self._retries and seats and not seats[0].flights:
             seat = seats.pop(0)

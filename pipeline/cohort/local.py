@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,12 @@ class LocalPool:
         """Nothing to do: nannies replace the workers that die."""
 
     def close(self) -> None:
-        self.client.close(timeout=5)
-        self._cluster.close(timeout=10)
+        # What gets stuck, say since a signal to all processes makes nannies start workers just now,
+        # ends with this process.
+        with suppress(TimeoutError):
+            self.client.close(timeout=5)
+        with suppress(TimeoutError):
+            self._cluster.close(timeout=10)
 
 
 class JoinedPool:
@@ -194,4 +199,5 @@ class JoinedPool:
         """Nothing to do: who started the cluster sizes it."""
 
     def close(self) -> None:
-        self.client.close(timeout=5)
+        with suppress(TimeoutError):
+            self.client.close(timeout=5)

@@ -31,13 +31,17 @@ install_packages() {
     command -v slurmd >/dev/null && return
   (( EUID == 0 )) || die "slurm-wlm and munge are missing; install them"
   echo "slurm.sh: installing slurm-wlm and munge" >&2
-  # Debian starts what it installs; here nothing may run but what this script starts.
-  local policy=/usr/sbin/policy-rc.d made=
-  [[ -e $policy ]] || { printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; made=1; }
-  export DEBIAN_FRONTEND=noninteractive
-  { apt-get -qq update && apt-get -qq install --no-install-recommends slurm-wlm munge; } >&2 ||
-    { [[ -z $made ]] || rm -f "$policy"; die "apt-get could not install slurm-wlm and munge"; }
-  [[ -z $made ]] || rm -f "$policy"
+  (
+    # Debian starts what it installs; here nothing may run but what this script starts.
+    policy=/usr/sbin/policy-rc.d
+    if [[ ! -e $policy ]]; then
+      trap 'rm -f "$policy"' EXIT
+      printf '#!/bin/sh\nexit 101\n' >"$policy"
+      chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    { apt-get -qq update && apt-get -qq install --no-install-recommends slurm-wlm munge; } >/dev/null
+  ) || die "apt-get could not install slurm-wlm and munge"
 }
 
 free_port() {

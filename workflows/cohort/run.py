@@ -279,6 +279,9 @@ class _Running:
             if not self.has_workers:
                 # The request is at fault: nothing was begun.
                 raise
+        except BaseException as error:
+            account.stopped = f"{type(error).__name__}: {error}".strip(": ")
+            raise
         finally:
             self._close()
         return account
