@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from finevox.errors import ConfigError
 from finevox.pipeline.cohort.case import Filters
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # A process that a signal ended has 128 and its number as exit code.
 SIGNALLED = 128
+# What a worker takes before it has read anything; with less it would be ended as it starts.
+LEAST_MEMORY = 500 * 10**6
 
 
 def cohort(options: argparse.Namespace) -> int:
@@ -113,7 +116,9 @@ def filters(options: argparse.Namespace) -> Filters:
 
 
 def check_running(options: argparse.Namespace) -> None:
-    """Refuse options that do not go together, and talking to others in the open.
+    """Refuse what no run can have, before anything is written.
+
+    Options that do not go together, too little memory, and talking to others in the open.
 
     Raises
     ------
@@ -132,11 +137,15 @@ def check_running(options: argparse.Namespace) -> None:
         if elsewhere is not None and getattr(options, name) is not None:
             option = "--" + name.replace("_", "-")
             raise ConfigError(f"{option}: with {elsewhere} the cluster says so itself")
-    if elsewhere is None:
+    limit = options.memory_limit
+    if limit is not None and parse_memory(limit) < LEAST_MEMORY:
+        raise ConfigError(f"--memory-limit {limit}: a worker needs 500M at least; give more")
+    encrypted = (options.tls_ca, options.tls_cert, options.tls_key)
+    if elsewhere is None and encrypted == (None, None, None):
         return
     from finevox.pipeline.cohort.security import check_scheduler_address, make_security
 
-    security = make_security(options.tls_ca, options.tls_cert, options.tls_key)
+    security = make_security(*encrypted)
     if options.scheduler is not None:
         check_scheduler_address(options.scheduler, security, allow_plain=options.plain_tcp)
 
@@ -199,7 +208,8 @@ def _print_plan(entries: list[dict[str, Any]], *, as_json: bool) -> int:
     for heading in ("case", "action", "reason", "output"):
         table.add_column(heading, overflow="fold")
     for entry in entries:
-        table.add_row(*(str(entry[name]) for name in ("case", "action", "reason", "output")))
+        # Text, for a bracket in a name is no markup.
+        table.add_row(*(Text(entry[name]) for name in ("case", "action", "reason", "output")))
     Console().print(table)
     return DONE
 

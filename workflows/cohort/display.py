@@ -190,10 +190,6 @@ class Display:
         if self._live is None and not self.quiet and now - self._told >= self.every_s:
             self._tell()
 
-    def line(self, text: str) -> None:
-        """Log a message, above the bar where there is one."""
-        log.info("%s", text)
-
     def failure(self, case: str, reason: str) -> None:
         """Log that a case failed."""
         log.error("%s: failed: %s", case, reason)

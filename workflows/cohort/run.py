@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 
 # Bound on the side of a tile for a case whose worker died, in samples of the network's input.
 SMALL_TILE = 64
+# Seconds within which several signals are one request.
+SAME_REQUEST = 2.0
 
 
 @dataclass(frozen=True)
@@ -394,12 +397,18 @@ class _Running:
 
 @contextmanager
 def _stopping(account: Account) -> Iterator[threading.Event]:
-    """An event that Ctrl-C and a request to terminate set; the second time they end at once."""
+    """An event that Ctrl-C and a request to terminate set; again, after a while, they end at once.
+
+    What ends a job sends its signal to the process and then to its group: that is one request.
+    """
     event = threading.Event()
+    first = math.inf
 
     def note(number: int, _: FrameType | None) -> None:
-        if event.is_set() and account.interrupted is not None:
+        nonlocal first
+        if time.monotonic() - first > SAME_REQUEST:
             raise KeyboardInterrupt
+        first = min(first, time.monotonic())
         account.interrupted = number
         event.set()
 
