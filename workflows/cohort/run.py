@@ -308,7 +308,17 @@ class _Running:
         with ExitStack() as stack:
             stop = stack.enter_context(_stopping(self.account))
             _quiet_dask(log_dir)
-            pool = make_pool(len(self.agenda.todo), log_dir)
+            try:
+                pool = make_pool(len(self.agenda.todo), log_dir)
+            except FinevoxError:
+                raise
+            except (OSError, RuntimeError) as error:
+                if self.account.interrupted is not None:
+                    # The signal went to the workers that were just starting, too.
+                    return
+                raise CohortError(
+                    f"the workers do not start ({error}); {log_dir} may say why"
+                ) from error
             stack.callback(pool.close)
             self.has_workers = True
             log.info("%s; dashboard: %s", pool.describe(), pool.dashboard)
