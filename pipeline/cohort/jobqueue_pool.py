@@ -82,9 +82,10 @@ class JobQueuePool:
     def describe(self) -> str:
         """What this is, for people."""
         one = self.settings
+        cores = f"{one.cores} core{'' if one.cores == 1 else 's'}"
         place = "with TLS" if self._cluster.security.require_encryption else "on loopback"
         return (
-            f"up to {one.jobs.maximum} {self.kind} jobs of {one.cores} cores and {one.memory}, "
+            f"up to {one.jobs.maximum} {self.kind} jobs of {cores} and {one.memory}, "
             f"{place}"
         )
 
