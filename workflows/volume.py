@@ -346,8 +346,11 @@ class DegradeWorkflow(VolumeWorkflow):
         )
 
     def summary(self) -> str:
-        fold = scale_text(self.settings.scale)
-        return f"Resolution reduced {fold}-fold by {self.settings.kind} degradation"
+        wanted = self.settings
+        summary = f"Resolution reduced {scale_text(wanted.scale)}-fold by {wanted.kind} degradation"
+        if wanted.noise_snr_db is None:
+            return summary
+        return f"{summary}, noise added at {wanted.noise_snr_db:g} dB"
 
     def facts(self) -> dict[str, Any]:
         wanted = self.settings

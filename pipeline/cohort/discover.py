@@ -14,6 +14,7 @@ from finevox.errors import CohortError, ConfigError
 from finevox.pipeline.cohort.bids import find_bids
 from finevox.pipeline.cohort.case import (
     IMAGE_SUFFIXES,
+    PRIVATE,
     Case,
     Cohort,
     Filters,
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 MAGIC = re.compile(r"[*?\[]")
 # What a label of a subject or session may start with.
 PREFIX = re.compile(r"sub-|ses-|IXI")
+ANOTHER_OUTPUT = "%s: is the output of another run and is not searched"
 # What is said where a layout turns out empty.
 LOOKED_FOR = {
     "bids": "BIDS scan (such as sub-01/anat/sub-01_T1w.nii.gz)",
@@ -170,10 +172,22 @@ def _matches(pattern: Path) -> tuple[Path, list[Path]]:
         found = sorted(base.glob("/".join(pattern.parts[first:])))
     except ValueError as error:
         raise CohortError(f"{pattern}: no pattern that can be used ({error})") from error
+
+    @cache
+    def is_output(folder: Path) -> bool:
+        """Whether an earlier run has made what lies in a folder below the base."""
+        if folder == base:
+            return False
+        if (folder / PRIVATE).is_dir():
+            log.warning(ANOTHER_OUTPUT, folder)
+            return True
+        return is_output(folder.parent)
+
     matches = [
         path
         for path in found
         if not any(part.startswith(".") for part in path.parts[len(base.parts) :])
+        and not is_output(path if _is_folder(path) else path.parent)
     ]
     if not matches:
         raise CohortError(f"{pattern}: no file or folder fits this pattern")
@@ -209,10 +223,14 @@ def _scans(places: Sequence[Path], root: Path, output: Path) -> tuple[list[Case]
     def is_result(folder: Path) -> bool:
         return output_is_inside and folder.resolve().is_relative_to(output.resolve())
 
+    earlier = {place for place in places if _is_folder(place) and (place / PRIVATE).is_dir()}
     for place in places:
         is_folder = _is_folder(place)
-        # A star that a shell has expanded names the output too.
+        # A star that a shell has expanded names the output too, and those of earlier runs.
         if is_result(place if is_folder else place.parent):
+            continue
+        if place in earlier and len(earlier) < len(places):
+            log.warning(ANOTHER_OUTPUT, place)
             continue
         if is_folder:
             for folder, names, holds_dicom in walk(place, output):

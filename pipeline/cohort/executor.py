@@ -14,7 +14,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from secrets import token_hex
 from typing import Any
 
 from distributed import Future
@@ -23,6 +25,7 @@ from distributed.scheduler import KilledWorker
 
 from finevox.errors import CohortError
 from finevox.pipeline.cohort.pool import Pool
+from finevox.pipeline.cohort.staging import AlreadyBegunError
 from finevox.pipeline.cohort.worker import FACTS, SLOTS, STAGES
 
 log = logging.getLogger(__name__)
@@ -43,14 +46,18 @@ STAGGER = 0.1
 RESTART_SECONDS = 30.0
 
 
-@dataclass
+# Stages in which a case waits for another one.
+IDLE = ("sent", "waiting")
+
+
+@dataclass(eq=False)
 class Flight:
     """A case that is on a worker, and the clock of its time limit."""
 
     name: str
     task: Any
     future: Future[Any]
-    stage: str = "reading"
+    stage: str = "sent"
     since: float = field(default_factory=time.monotonic)
     spent: float = 0.0
     missing_since: float | None = None
@@ -62,7 +69,7 @@ class Flight:
 
     def seconds(self) -> float:
         """Time that the case itself has taken."""
-        return self.spent + (0 if self.stage == "waiting" else time.monotonic() - self.since)
+        return self.spent + (0 if self.stage in IDLE else time.monotonic() - self.since)
 
 
 @dataclass
@@ -75,6 +82,7 @@ class Seat:
     memory_limit: int | None
     deadline: float
     memory: int = 0
+    running: bool = True
     flights: dict[str, Flight] = field(default_factory=dict)
     alone: bool = False
     closing: bool = False
@@ -130,8 +138,8 @@ class Executor:
         self._longest = 0.0
         self._looked = -math.inf
         self._seen_worker = time.monotonic()
-        # Workers that get no case any more; a new process may have an old address.
-        self._gone: set[tuple[str, int]] = set()
+        # Processes that get no case any more; a new one may have an old address.
+        self._gone: set[str] = set()
         self._over = False
 
     @property
@@ -162,10 +170,12 @@ class Executor:
                 yield None
         finally:
             self._over = True
-            self.pool.client.unsubscribe_topic(STAGES)
-            for seat in self.seats.values():
-                for flight in seat.flights.values():
-                    flight.future.cancel(reason="the run ends")
+            # Where the scheduler is lost there is nothing to take back.
+            with suppress(OSError):
+                self.pool.client.unsubscribe_topic(STAGES)
+                for seat in self.seats.values():
+                    for flight in seat.flights.values():
+                        flight.future.cancel(reason="the run ends")
 
     def _look(self, left: int) -> None:
         """See which workers there are, at most once in a while."""
@@ -174,17 +184,22 @@ class Executor:
             return
         self._looked = now
         self.pool.scale(int(min(self.pool.maximum, left)))
-        known = self._workers()
-        for address, info in known.items():
+        present = set()
+        for address, info in self._workers().items():
             facts = info["metrics"].get(FACTS)
-            if facts is None or (address, facts["pid"]) in self._gone:
+            if facts is None or facts["process"] in self._gone:
                 continue
             seat = self.seats.get(address)
             if seat is None:
                 seat = self.seats[address] = self._seat(address, info, facts)
                 log.debug("worker %s at %s", seat.name, address)
+            if seat.facts["process"] != facts["process"]:
+                continue
+            present.add(address)
+            # Not so where others let it go, or its memory is full.
+            seat.running = info["status"] == "running"
             seat.memory = int(info["metrics"].get("memory", 0))
-        for address in [one for one in self.seats if one not in known]:
+        for address in self.seats.keys() - present:
             self._miss(self.seats[address])
         if self.seats:
             self._seen_worker = now
@@ -195,7 +210,13 @@ class Executor:
             )
 
     def _workers(self) -> dict[str, Any]:
-        workers: dict[str, Any] = self.pool.client.scheduler_info(n_workers=-1)["workers"]
+        try:
+            workers: dict[str, Any] = self.pool.client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, RuntimeError, AttributeError, KeyError) as error:
+            # A client that has given its scheduler up knows no workers, nor whom to ask.
+            raise CohortError(
+                f"{self.pool.describe()}: the scheduler is lost; start the same command again"
+            ) from error
         return workers
 
     def _seat(self, address: str, info: dict[str, Any], facts: dict[str, Any]) -> Seat:
@@ -209,11 +230,11 @@ class Executor:
     def _miss(self, seat: Seat) -> None:
         """A worker that the scheduler does not know any more."""
         now = time.monotonic()
-        for key, flight in list(seat.flights.items()):
+        for flight in seat.flights.values():
             flight.missing_since = flight.missing_since or now
             if now - flight.missing_since > LOST_AFTER:
                 flight.future.cancel(reason="its worker is gone")
-                self._events.put(("lost", (seat.address, key)))
+                self._events.put(("lost", (seat, flight)))
         if not seat.flights:
             self._forget(seat)
 
@@ -237,7 +258,7 @@ class Executor:
                 self._send(seat, name)
 
     def _takes_work(self, seat: Seat) -> bool:
-        if seat.closing or seat.alone:
+        if seat.closing or seat.alone or not seat.running:
             return False
         if self.pool.walltime_s is None:
             return True
@@ -260,15 +281,15 @@ class Executor:
         future = self.pool.client.submit(
             self.function,
             task,
-            key=f"{name}-{time.monotonic_ns()}",
+            # Dask keeps books on each first part, for ever.
+            key=("case", name, token_hex(8)),
             workers=[seat.address],
             allow_other_workers=False,
             pure=False,
             resources={"GPU": 1} if "GPU" in seat.resources else None,
         )
-        seat.flights[name] = Flight(name, task, future)
-        place = (seat.address, name)
-        future.add_done_callback(lambda _: self._events.put(("done", place)))
+        flight = seat.flights[name] = Flight(name, task, future)
+        future.add_done_callback(lambda _: self._events.put(("done", (seat, flight))))
 
     def _results(self) -> Iterator[tuple[Any, Any]]:
         """What has happened since the last time; waits a moment if nothing has."""
@@ -282,11 +303,10 @@ class Executor:
             if kind == "stage":
                 self._enter(what[1])
                 continue
-            address, key = what
-            seat = self.seats.get(address)
-            flight = seat.flights.pop(key, None) if seat is not None else None
-            if seat is None or flight is None:
+            seat, flight = what
+            if seat.flights.get(flight.name) is not flight:
                 continue
+            del seat.flights[flight.name]
             yield from self._landed(seat, flight)
             seat.alone = False
             if not seat.flights:
@@ -297,14 +317,20 @@ class Executor:
         yield from self._late()
 
     def _enter(self, event: dict[str, Any]) -> None:
+        # By the key of Dask: another attempt at the case, or another run, says the like.
         for seat in self.seats.values():
-            if (flight := seat.flights.get(event["key"])) is not None:
+            flight = seat.flights.get(event["key"][1])
+            if flight is not None and flight.future.key == event["key"]:
                 flight.enter(event["stage"])
 
     def _landed(self, seat: Seat, flight: Flight) -> Iterator[tuple[Any, Any]]:
         try:
             result = self._fetch(seat, flight)
-        except (KilledWorker, FutureCancelledError):
+        except (KilledWorker, FutureCancelledError, AlreadyBegunError):
+            # What ends the run may have ended its workers too, and so may a lost scheduler.
+            self._workers()
+            if self.stop.is_set():
+                return
             seat.closing = seat.dead = True
         except TimeoutError:
             # The case had ended; it is not what its worker died of.
@@ -313,6 +339,8 @@ class Executor:
             return
         except Exception as error:
             # The function returns its own failures; this is one of Dask, say of sending the task.
+            # No case is to blame for a lost scheduler.
+            self._workers()
             yield flight.task, Lost(f"{type(error).__name__}: {error}", seat.name)
             return
         else:
@@ -338,13 +366,18 @@ class Executor:
             try:
                 return flight.future.result(timeout=FETCH_SECONDS)
             except TimeoutError:
-                if seat.address not in self._workers():
+                if self.stop.is_set() or seat.address not in self._workers():
                     break
         raise TimeoutError
 
     def _late(self) -> Iterator[tuple[Any, Any]]:
         """Cases over their time limit; their workers have to go with them."""
         for seat in list(self.seats.values()):
+            if len(seat.flights) == 1:
+                # There is no other that it could wait for.
+                for flight in seat.flights.values():
+                    if flight.stage == "sent":
+                        flight.enter("begun")
             late = [
                 flight
                 for flight in seat.flights.values()
@@ -365,7 +398,7 @@ class Executor:
                     self._again.append(flight.name)
 
     def _forget(self, seat: Seat) -> None:
-        self._gone.add((seat.address, seat.facts["pid"]))
+        self._gone.add(seat.facts["process"])
         self.seats.pop(seat.address, None)
 
     def _restart(self, seat: Seat) -> None:
@@ -374,7 +407,8 @@ class Executor:
             self.pool.client.restart_workers(
                 [seat.address], timeout=RESTART_SECONDS, raise_for_error=False
             )
-        except (OSError, ValueError, TimeoutError) as error:
+        except Exception as error:
+            # At the end of a run the connection is closed under it, which is told in many ways.
             if self._over:
                 return
             log.warning("worker %s could not be restarted (%s); it is left alone", seat.name, error)

@@ -84,10 +84,7 @@ class JobQueuePool:
         one = self.settings
         cores = f"{one.cores} core{'' if one.cores == 1 else 's'}"
         place = "with TLS" if self._cluster.security.require_encryption else "on loopback"
-        return (
-            f"up to {one.jobs.maximum} {self.kind} jobs of {cores} and {one.memory}, "
-            f"{place}"
-        )
+        return f"up to {one.jobs.maximum} {self.kind} jobs of {cores} and {one.memory}, {place}"
 
     def scale(self, workers: int) -> None:
         """Have so many jobs, within the bounds; call it often, for it replaces those that ended.

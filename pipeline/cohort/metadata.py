@@ -178,10 +178,13 @@ def _resolution(record: Mapping[str, Any]) -> str:
     """Such as ``0.47 x 0.47 x 5 mm, 2-fold finer along axes 0,1``."""
     parts = [" x ".join(f"{mm:.3g}" for mm in record["Spacing_mm"]) + " mm"]
     change: dict[str, list[str]] = {}
-    for axis, (old, new) in enumerate(zip(record["SourceShape"], record["Shape"], strict=False)):
-        if old != new:
-            fold = f"{max(old, new) / min(old, new):.3g}-fold"
-            change.setdefault(f"{fold} {'finer' if new > old else 'coarser'}", []).append(str(axis))
+    # Not of the shapes: what was cut off at an end made nothing coarser.
+    spacings = zip(record["SourceSpacing_mm"], record["Spacing_mm"], strict=True)
+    for axis, (old, new) in enumerate(spacings):
+        ratio = max(old, new) / min(old, new)
+        if ratio > 1 + SAME_SPACING:
+            word = f"{ratio:.3g}-fold {'finer' if new < old else 'coarser'}"
+            change.setdefault(word, []).append(str(axis))
     for word, axes in change.items():
         parts.append(f"{word} along {'axes' if len(axes) > 1 else 'axis'} {','.join(axes)}")
     return ", ".join(parts)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from finevox.errors import FinevoxError, InputError
-from finevox.pipeline.choice import weights_path
+from finevox.pipeline.choice import classical_method, weights_path
 from finevox.pipeline.cohort.case import Case
 from finevox.pipeline.settings import (
     DegradeSettings,
@@ -19,7 +19,9 @@ from finevox.pipeline.settings import (
     parse_axes,
     parse_scale,
 )
+from finevox.transforms.enlargement import ENLARGEMENTS
 from finevox.transforms.grid import per_axis
+from finevox.transforms.resize import convention_of
 
 Job = Literal["upscale", "degrade", "roundtrip"]
 JOBS: tuple[str, ...] = get_args(Job)
@@ -142,7 +144,9 @@ class CohortSettings:
         degrade = dataclasses.replace(
             self.degrade, scale=upscale.scale, axes=upscale.axes, kind=kind, dtype=None, **given
         )
-        return CaseSettings(self.job, dataclasses.replace(upscale, degradation=kind), degrade)
+        upscale = dataclasses.replace(upscale, degradation=kind)
+        _check_leads_back(upscale, kind)
+        return CaseSettings(self.job, upscale, degrade)
 
     def as_json(self) -> dict[str, Any]:
         """For the record of the run."""
@@ -163,10 +167,21 @@ def _replaced(settings: Any, own: Mapping[str, Any]) -> Any:
     return dataclasses.replace(settings, **{n: value for n, value in own.items() if n in names})
 
 
+def _check_leads_back(upscale: UpscaleSettings, kind: str) -> None:
+    """Refuse a method whose result is on another grid than what was degraded."""
+    method = classical_method(upscale)
+    fitting = [one for one in ENLARGEMENTS if convention_of(one, kind) == convention_of(kind)]
+    if method is not None and method not in fitting:
+        raise InputError(
+            f"network {method!r}: what {kind} degradation leaves is not brought back to the "
+            f"original's grid by it; choose one of {', '.join(fitting)}, a network, or another kind"
+        )
+
+
 def _parsed(name: str, text: str) -> Any:
     try:
         return PARSERS.get(name, str)(text)
     except FinevoxError:
         raise
-    except ValueError as error:
-        raise InputError(f"{name} {text!r}: {error}") from error
+    except ValueError:
+        raise InputError(f"{name} {text!r}: give a number") from None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,10 @@ from finevox.pipeline.files import sha256_of_file, sync, write_durably
 FILES, META, RECORD = "files", "meta.json", "record.json"
 # Ends the name of a folder that was taken from its worker and is being removed.
 GONE = ".gone"
+
+
+class AlreadyBegunError(CohortError):
+    """An attempt that another worker has begun."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +73,17 @@ class Attempt:
 
         Raises
         ------
+        AlreadyBegunError
+            If another worker has begun it: a scheduler that loses sight of a worker may send its
+            task out once more.
         CohortError
-            If the run has given it up, or another worker has begun it: a scheduler that loses
-            sight of a worker may send its task out once more.
+            If the run has given it up, or this machine does not see its folder.
         """
         with self._usable():
             try:
                 (self.folder / FILES).mkdir()
             except FileExistsError as error:
-                raise CohortError(
+                raise AlreadyBegunError(
                     f"{self.case}: attempt {self.id} was begun by another worker already"
                 ) from error
 
@@ -156,7 +163,8 @@ class Attempt:
         except (OSError, InputError) as error:
             if not self.folder.is_dir():
                 raise CohortError(
-                    f"{self.case}: attempt {self.id} was given up by its run; {self.folder} is gone"
+                    f"{self.case}: attempt {self.id} was given up by its run, or "
+                    f"{socket.gethostname()} does not see its file system; {self.folder} is gone"
                 ) from error
             if isinstance(error, InputError):
                 raise

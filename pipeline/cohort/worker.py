@@ -8,10 +8,10 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import psutil
@@ -75,9 +75,9 @@ class JoinPlugin(WorkerPlugin):
         Folder for what the process says; None for a worker of others, which is left as it is.
     """
 
-    name = "finevox-join"
-
     def __init__(self, threads: int, log_dir: Path | None) -> None:
+        # Of its own, for a run takes only its own away when it ends.
+        self.name = f"finevox-join-{token_hex(4)}"
         self.threads = threads
         self.log_dir = log_dir
 
@@ -98,19 +98,23 @@ class JoinPlugin(WorkerPlugin):
 
         torch.set_num_threads(self.threads)
         global _baseline
-        _baseline = psutil.Process().memory_info().rss
+        _baseline = _baseline or psutil.Process().memory_info().rss
         facts = {
+            "process": token_hex(8),
             "pid": os.getpid(),
             "host": socket.gethostname(),
-            "started": time.time(),
+            # Its nanny's start: what ends a job does not begin anew with a new worker in it.
+            "started": (psutil.Process().parent() or psutil.Process()).create_time(),
             "device": os.environ.get(DEVICE_VARIABLE),
         }
-        worker.metrics[FACTS] = lambda _: facts
+        # Another run that has joined the same cluster may have asked before.
+        worker.metrics.setdefault(FACTS, lambda _: facts)
 
 
-def report_stage(key: str, stage: str) -> None:
-    """Tell the run where a case is: ``reading``, ``waiting`` or ``computing``."""
-    get_worker().log_event(STAGES, {"key": key, "stage": stage})
+def report_stage(stage: str) -> None:
+    """Tell the run where this case is: ``reading``, ``waiting``, ``computing`` or ``writing``."""
+    worker = get_worker()
+    worker.log_event(STAGES, {"key": worker.get_current_task(), "stage": stage})
 
 
 def memory_limit() -> int | None:
@@ -140,10 +144,10 @@ def check_memory(needed: int | None, limit: int | None, what: str) -> None:
 
 
 @contextmanager
-def computing(key: str) -> Iterator[None]:
+def computing() -> Iterator[None]:
     """The right to compute, which one case on a worker has at a time."""
-    report_stage(key, "waiting")
+    report_stage("waiting")
     with DESK.computing:
-        report_stage(key, "computing")
+        report_stage("computing")
         yield
-    report_stage(key, "writing")
+    report_stage("writing")

@@ -292,6 +292,8 @@ def test_neither_hidden_files_nor_results_are_taken(tmp_path: Path) -> None:
     assert stems(find(tmp_path, output=output)) == {"a"}
     assert stems(find(f"{tmp_path}/**/[ade].nii", output=output)) == {"a"}
     assert stems(find(tmp_path / "a.nii", output, output / "d.nii", output=output)) == {"a"}
+    for inputs in ([f"{tmp_path}/*"], [f"{tmp_path}/**/*.nii"], sorted(tmp_path.iterdir())):
+        assert "f" not in stems(find(*inputs, output=output))
     # Named itself, the output of an earlier run is an input like any other.
     assert stems(find(tmp_path / "earlier", output=output)) == {"f"}
     with pytest.raises(CohortError, match="both input and output"):

@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from images import write_nifti
+from phantoms import AFFINES
 
 from finevox.errors import InputError
 from finevox.pipeline.cohort.record import Record, State, now
-from finevox.workflows.cli import build_parser
+from finevox.workflows.cli import build_parser, main
 from finevox.workflows.cohort import bids_app
 from finevox.workflows.cohort.options import duration_s
 
@@ -261,6 +264,59 @@ def test_the_group_level_collects_what_was_recorded(
     assert all(path.parent == tmp_path / "out" for path in written)
     (table,) = (path for path in written if path.suffix == ".tsv")
     assert state in table.read_text(encoding="utf-8")
+
+
+def one_scan(folder: Path, name: str) -> None:
+    """A folder with one scan."""
+    folder.mkdir()
+    write_nifti(folder / f"{name}.nii.gz", np.ones((6, 6, 4)), AFFINES["identity"])
+
+
+def refused(capture: Capture, folder: Path, *options: str) -> str:
+    """What is said of a request that cannot be met; nothing may be written for it."""
+    one_scan(folder / "in", "scan")
+    output = folder / "out"
+    assert main(["cohort", str(folder / "in"), str(output), "--network", "linear", *options]) == 2
+    answer = capture.readouterr()
+    assert answer.out == ""
+    assert not output.exists()
+    (line,) = answer.err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--memory-limit", "100M"], "--memory-limit 100M: a worker needs 500M at least"),
+        (["--memory-limit", "lots"], "memory 'lots'"),
+        (["--tls-ca", "ca.pem"], "give --tls-cert and --tls-key too"),
+        (["--job", "roundtrip", "--kind", "kspace"], "choose one of zerofill, ibp, pocs"),
+        (["--kind", "kspace", "--seed", "1"], "--kind, --seed: nothing that --job upscale looks"),
+        (["--job", "degrade"], "--network: nothing that --job degrade looks at"),
+        (["--job", "roundtrip", "--network", "zerofill"], "network 'zerofill'"),
+    ],
+)
+def test_what_no_run_can_have_is_refused_before_anything_is_written(
+    options: list[str], said: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert said in refused(capsys, tmp_path, *options)
+
+
+def test_a_list_with_a_word_for_a_number(tmp_path: Path, capsys: Capture) -> None:
+    rows = tmp_path / "list.csv"
+    rows.write_text("path,noise_snr_db\nscan.nii.gz,loud\n", encoding="utf-8")
+    assert main(["cohort", str(rows), str(tmp_path / "out"), "--job", "degrade"]) == 2
+    assert "noise_snr_db 'loud': give a number" in capsys.readouterr().err
+
+
+def test_a_plan_has_every_letter_of_a_name(tmp_path: Path, capsys: Capture) -> None:
+    one_scan(tmp_path / "in", "[bold]1[[x]")
+    words = [str(tmp_path / "in"), str(tmp_path / "out"), "--network", "linear", "--dry-run"]
+    assert main(["cohort", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "[bold]1[[x] " in shown
+    assert "[bold]1[[x].nii.gz" in shown
+    assert list(tmp_path.iterdir()) == [tmp_path / "in"]
 
 
 HEAVY = "torch monai dask distributed rich matplotlib"

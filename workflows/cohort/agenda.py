@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from finevox.errors import CohortError, FinevoxError
-from finevox.pipeline.cohort.case import Case, Cohort, Layout
+from finevox.pipeline.cohort.case import Case, Cohort, Layout, listed
 from finevox.pipeline.cohort.inputs import input_sha256
 from finevox.pipeline.cohort.naming import output_path
 from finevox.pipeline.cohort.record import Record, now
@@ -49,8 +49,15 @@ def make_wishes(cohort: Cohort, settings: CohortSettings) -> list[Wish]:
     Raises
     ------
     FinevoxError
-        If the settings of a case cannot be used or no weights fit them: before anything runs.
+        If the settings of a case cannot be used, no weights fit them, or some are for a contrast
+        that no scan has: before anything runs.
     """
+    there = {case.contrast or "none" for case in cohort.cases}
+    if strange := sorted(settings.by_contrast.keys() - there):
+        raise CohortError(
+            f"contrast {', '.join(strange)}: given settings of its own, yet no scan has it; there "
+            f"is {listed(there)}"
+        )
     hashes: dict[Path, str] = {}
     prints: dict[tuple[CaseSettings, str | None], str] = {}
     wishes = []

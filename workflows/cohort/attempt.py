@@ -12,6 +12,7 @@ import traceback
 
 from finevox.errors import FinevoxError
 from finevox.pipeline.cohort.record import Record, State, now
+from finevox.pipeline.cohort.staging import AlreadyBegunError
 from finevox.pipeline.cohort.task import CaseTask
 from finevox.pipeline.cohort.worker import DESK, check_memory, memory_limit, report_stage
 from finevox.pipeline.need import memory_needed
@@ -27,19 +28,31 @@ DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def attempt_case(task: CaseTask) -> Report:
-    """Do what a task says and report; every error becomes a failed record."""
+    """Do what a task says and report; every error becomes a failed record.
+
+    Raises
+    ------
+    AlreadyBegunError
+        If Dask sent the task out once more, after the death of the worker that began it.
+    """
     started = time.monotonic()
-    report_stage(task.key, "reading")
     try:
         task.attempt.begin()
+        report_stage("reading")
         limit = memory_limit()
         needed = memory_needed(task.case.source, task.settings.scale_ijk, job=task.settings.job)
         check_memory(needed, limit, str(task.case.source))
         planned = None if limit is None else int(PLANNED_SHARE * limit)
+        # Another case may hold the memory for long.
+        report_stage("waiting")
         with DESK.memory(needed or 0, limit):
+            report_stage("reading")
             made, outputs, peak = run_job(task, planned)
         record = dataclasses.replace(_record(task, "done", started, made), peak_memory_bytes=peak)
         return Report(task.attempt.finish(record, outputs))
+    except AlreadyBegunError:
+        # Of this attempt the run has to think as of one whose worker died.
+        raise
     except Exception as error:
         log.info("case %s failed", task.key, exc_info=error)
         record = dataclasses.replace(_record(task, "failed", started), reason=reason_of(error))
@@ -89,8 +102,11 @@ def _record(task: CaseTask, state: State, started: float, made: Made | None = No
 def _disk_error(error: BaseException) -> str | None:
     """The disk's complaint among the causes of an error."""
     cause: BaseException | None = error
-    while cause is not None:
+    # Causes may run in a circle: an error that is raised again while a later one is handled.
+    seen: set[BaseException] = set()
+    while cause is not None and cause not in seen:
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
             return os.strerror(cause.errno)
+        seen.add(cause)
         cause = cause.__cause__ or cause.__context__
     return None

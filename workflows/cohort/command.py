@@ -34,6 +34,21 @@ log = logging.getLogger(__name__)
 SIGNALLED = 128
 # What a worker takes before it has read anything; with less it would be ended as it starts.
 LEAST_MEMORY = 500 * 10**6
+# Options that a job does not look at, as they are where they are not given.
+UNUSED: Mapping[str, Mapping[str, Any]] = {
+    "upscale": {"kind": "bicubic", "noise_snr_db": None, "seed": None},
+    "degrade": {
+        "network": "auto",
+        "quality": "fast",
+        "weights": None,
+        "degradation": None,
+        "self_ensemble": False,
+        "random_weights": False,
+        "network_for": {},
+        "weights_for": {},
+    },
+    "roundtrip": {},
+}
 
 
 def cohort(options: argparse.Namespace) -> int:
@@ -67,9 +82,19 @@ def cohort_settings(options: argparse.Namespace) -> CohortSettings:
 
     Raises
     ------
-    InputError
-        If a value cannot be used.
+    ConfigError, InputError
+        If a value cannot be used, or the job has no use for it.
     """
+    unused = [
+        "--" + name.replace("_", "-")
+        for name, default in UNUSED[options.job].items()
+        if getattr(options, name) != default
+    ]
+    if unused:
+        raise ConfigError(
+            f"{', '.join(unused)}: nothing that --job {options.job} looks at; leave it out, or "
+            "give another --job"
+        )
     axes, scale = parse_axes(options.axes), parse_scale(options.scale)
     by_contrast: dict[str, dict[str, Any]] = {}
     for name in ("network", "weights"):
@@ -244,7 +269,7 @@ def _print_account(account: Any, options: argparse.Namespace) -> int:
     if account.interrupted is not None:
         log.error("interrupted; results are whole, and the same command does the rest")
         return SIGNALLED + int(account.interrupted)
-    return SOME_FAILED if failures or account.left else DONE
+    return SOME_FAILED if failures or account.left or account.stopped is not None else DONE
 
 
 def _print_json(document: object) -> int:

@@ -125,7 +125,7 @@ class Worktable:
     def run(self, workflow: VolumeWorkflow) -> Ran:
         """A workflow in its three stages, of which only the second keeps other cases waiting."""
         samples, item = workflow.load()
-        with computing(self.task.key):
+        with computing():
             item = workflow.compute(item)
         outcome = workflow.store(item)
         result, origin = read_volume(outcome.image)
@@ -150,12 +150,13 @@ class Worktable:
         )
 
     def carry(self, role: Role, ran: Ran, convention: Convention) -> None:
-        """Masks and labels of the case on the new grid."""
+        """Masks and labels of the case on the new grid; a round trip's is cut at most."""
+        change = "cut" if ran.new.matches(ran.old) else convention
         for one in self.task.case.carried:
             path = self.carried(role, one)
             image = carry(one.source, one.kind, ran.new, ran.old)
             write_image(image, path)
-            write_carried_sidecar(self.task, one, path, image, convention)
+            write_carried_sidecar(self.task, one, path, image, change)
 
 
 def run_job(task: CaseTask, max_memory: int | None) -> tuple[Made, list[str], int]:
@@ -211,7 +212,7 @@ def _roundtrip(table: Worktable) -> Made:
     settings = dataclasses.replace(table.upscale_settings(), axes=tuple(along))
     restoring = _upscale_workflow(table, low.outcome.image, settings)
     ran = table.run(restoring)
-    with computing(task.key):
+    with computing():
         baseline = _interpolated(low, wanted.kind, along)
         restored, plain = compare_images(truth, [ran.outcome.image, baseline])
     figures: dict[str, float | None] = {name: restored[key] for name, key in FIGURES.items()}

@@ -325,9 +325,17 @@ class _Running:
             if math.isfinite(pool.maximum):
                 self.entry = replace(self.entry, workers=int(pool.maximum))
                 self.store.write_run(self.entry)
-            pool.client.register_plugin(JoinPlugin(pool.threads, log_dir if pool.own else None))
+            plugin = JoinPlugin(pool.threads, log_dir if pool.own else None)
+            try:
+                pool.client.register_plugin(plugin)
+            except Exception as error:
+                # Whatever a worker of others may lack; it comes as the worker's own error.
+                raise CohortError(
+                    f"{pool.describe()}: cannot be made ready ({type(error).__name__}: {error}); "
+                    "they need this version of finevox"
+                ) from error
             if not pool.own:
-                stack.callback(pool.client.unregister_worker_plugin, JoinPlugin.name)
+                stack.callback(_forget_plugin, pool, plugin.name)
             executor = Executor(pool, self._task, attempt_case, self.request.timeout_s, stop)
             display = stack.enter_context(
                 Display(len(self.agenda.todo) + len(self.account.records), quiet=self.request.quiet)
@@ -438,11 +446,26 @@ def _stopping(account: Account) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that goes without what a full disk does not take."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say nothing: what becomes of the cases is said elsewhere."""
+
+
+def _forget_plugin(pool: Pool, name: str) -> None:
+    """Leave a cluster of others as it was, if it is still there."""
+    try:
+        pool.client.unregister_worker_plugin(name)
+    except (OSError, RuntimeError, AttributeError) as error:
+        log.debug("%s: %s", pool.describe(), error)
+
+
 def _quiet_dask(log_dir: Path) -> None:
     """What Dask says of workers that come and go belongs into a file."""
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        handler: logging.Handler = logging.FileHandler(log_dir / "run.log")
+        handler = _LogFile(log_dir / "run.log")
     except OSError as error:
         raise CohortError(
             f"{log_dir}: cannot be written ({error.strerror}); give another --log-dir"

@@ -15,7 +15,7 @@ from finevox.pipeline.cohort.task import CaseTask
 from finevox.pipeline.provenance import Provenance
 from finevox.pipeline.read import read_volume
 from finevox.pipeline.write import sidecar_path, write_json
-from finevox.transforms.grid import Convention, Grid
+from finevox.transforms.grid import Grid
 
 
 def write_sidecar(
@@ -35,9 +35,12 @@ def write_sidecar(
 
 
 def write_carried_sidecar(
-    task: CaseTask, carried: Carried, path: Path, image: nib.Nifti1Image, convention: Convention
+    task: CaseTask, carried: Carried, path: Path, image: nib.Nifti1Image, convention: str
 ) -> None:
-    """Write what is said of a mask or label that was carried to the grid of a result."""
+    """Write what is said of a mask or label that was carried to the grid of a result.
+
+    ``convention`` is that of the result, or ``cut`` where its grid is a part of the scan's.
+    """
     _, origin = read_volume(carried.source)
     i, j, k = image.shape[:3]
     provenance = Provenance(

@@ -28,6 +28,8 @@ CONVENTIONS = {
     "fov": "the field of view was kept: the outer faces of the volume stayed where they were",
     "kspace": "the centre of k-space was kept: the sample at index N/2 stayed where it was",
 }
+# The grid of a round trip is that of its degradation.
+DEGRADATIONS: Mapping[Any, str] = {"fov": "bicubic", "kspace": "kspace"}
 # Of these the paragraph gives median and quartiles.
 REPORTED = ("psnr_db", "ssim", "gain_db", "consistency_db")
 
@@ -37,7 +39,7 @@ def methods_paragraph(history: History, found: Sequence[Distribution]) -> str:
     done = history.done()
     sentences = [_counted(history)]
     if done:
-        sentences += [*_round_trip(history), *_how(done), *_grids(done), *_results(found)]
+        sentences += [*_round_trip(history, done), *_how(done), *_grids(done), *_results(found)]
         if mixed_settings(history):
             sentences.append(
                 "Not all scans of one contrast were processed with the same settings; the records "
@@ -73,24 +75,16 @@ def _counted(history: History) -> str:
     )
 
 
-def _round_trip(history: History) -> Iterable[str]:
+def _round_trip(history: History, done: Sequence[Record]) -> Iterable[str]:
     run = history.last_run
     if run is None or run.job != "roundtrip":
         return
-    kinds = {_degradation(own.settings) for own in history.runs}
-    by = f" by {kinds.pop()} degradation" if len(kinds) == 1 and None not in kinds else ""
+    # From the records, for a row of a list may have a degradation of its own.
+    kinds = sorted({DEGRADATIONS.get(own.grid.get("convention"), "") for own in done})
+    by = f" by {' or '.join(kinds)} degradation" if all(kinds) else ""
     yield (
         f"Each scan was reduced in resolution{by}, enlarged again and compared with the original."
     )
-
-
-def _degradation(settings: Mapping[str, Any]) -> str | None:
-    """The one degradation of a run; None where it differs by contrast, or cannot be told."""
-    up, down = (settings.get(name) or {} for name in ("upscale", "degrade"))
-    if settings.get("by_contrast"):
-        return None
-    kind = up.get("degradation") or down.get("kind")
-    return None if kind is None else str(kind)
 
 
 def _how(done: Sequence[Record]) -> Iterable[str]:
