@@ -44,7 +44,8 @@ from finevox.pipeline.cohort.store import Store
 from finevox.pipeline.cohort.worker import SLOTS, JoinPlugin
 from finevox.pipeline.phantom import make_phantom, phantom_subjects
 from finevox.pipeline.settings import UpscaleSettings
-from finevox.workflows.cohort.run import CohortRequest, run_cohort
+from finevox.workflows.cohort.request import CohortRequest
+from finevox.workflows.cohort.run import run_cohort
 
 WANTED_MS = 20
 TINY, TINY_SHAPE = 300, (8, 8, 4)

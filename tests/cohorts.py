@@ -282,6 +282,7 @@ class Workers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical"},
         )
         address = self.process.stdout.readline().strip()
         assert address.startswith("tcp://127.0.0.1:")

@@ -15,16 +15,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
 
-from distributed import Future
 from distributed.client import FutureCancelledError
 from distributed.scheduler import KilledWorker
 
 from finevox.errors import CohortError
 from finevox.pipeline.cohort.pool import Pool
+from finevox.pipeline.cohort.seats import Flight, Lost, Seat
 from finevox.pipeline.cohort.staging import AlreadyBegunError
 from finevox.pipeline.cohort.worker import FACTS, SLOTS, STAGES
 
@@ -44,61 +43,6 @@ RESERVE, LARGEST_RESERVE = 1.5, 0.5
 # Deadlines of workers that started together are spread over this share of the wall time.
 STAGGER = 0.1
 RESTART_SECONDS = 30.0
-
-
-# Stages in which a case waits for another one.
-IDLE = ("sent", "waiting")
-
-
-@dataclass(eq=False)
-class Flight:
-    """A case that is on a worker, and the clock of its time limit."""
-
-    name: str
-    task: Any
-    future: Future[Any]
-    stage: str = "sent"
-    since: float = field(default_factory=time.monotonic)
-    spent: float = 0.0
-    missing_since: float | None = None
-
-    def enter(self, stage: str) -> None:
-        """Note a new stage; waiting for another case does not count."""
-        self.spent = self.seconds()
-        self.stage, self.since = stage, time.monotonic()
-
-    def seconds(self) -> float:
-        """Time that the case itself has taken."""
-        return self.spent + (0 if self.stage in IDLE else time.monotonic() - self.since)
-
-
-@dataclass
-class Seat:
-    """A worker as the run sees it."""
-
-    address: str
-    facts: dict[str, Any]
-    resources: dict[str, float]
-    memory_limit: int | None
-    deadline: float
-    memory: int = 0
-    running: bool = True
-    flights: dict[str, Flight] = field(default_factory=dict)
-    alone: bool = False
-    closing: bool = False
-    dead: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.facts['host']}:{self.facts['pid']}"
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Why a case has no result: its worker died twice, or it took too long."""
-
-    reason: str
-    worker: str | None
 
 
 class Executor:
@@ -165,7 +109,7 @@ class Executor:
                 self._look(left)
                 self._assign(waiting)
                 for task, result in self._results():
-                    left -= 1
+                    left -= not isinstance(result, Lost) or result.final
                     yield task, result
                 yield None
         finally:
@@ -241,7 +185,8 @@ class Executor:
     def _assign(self, waiting: Iterator[str]) -> None:
         """Fill free places: first cases that have to be alone, then the others in order."""
         seats = [seat for seat in list(self.seats.values()) if self._takes_work(seat)]
-        seats.sort(key=lambda seat: len(seat.flights))
+        # The emptiest first, and of these the one that has the most time left.
+        seats.sort(key=lambda seat: (len(seat.flights), -seat.deadline))
         while self._retries and seats and not seats[0].flights:
             seat = seats.pop(0)
             seat.alone = True
@@ -336,6 +281,8 @@ class Executor:
             # The case had ended; it is not what its worker died of.
             seat.closing = seat.dead = True
             self._again.append(flight.name)
+            reason = "its worker died with the result; it is done again"
+            yield flight.task, Lost(reason, seat.name, final=False)
             return
         except Exception as error:
             # The function returns its own failures; this is one of Dask, say of sending the task.
@@ -351,8 +298,10 @@ class Executor:
         log.debug("worker %s died with %s, time %d", seat.name, flight.name, deaths)
         if deaths == 1:
             self._retries.append(flight.name)
+            reason = "its worker died; it is done again, alone and in small tiles"
+            yield flight.task, Lost(reason, seat.name, final=False)
         else:
-            yield flight.task, Lost(_death(seat), seat.name)
+            yield flight.task, Lost(seat.death(), seat.name)
 
     def _fetch(self, seat: Seat, flight: Flight) -> Any:
         """The result of a case, which its worker holds.
@@ -396,6 +345,8 @@ class Executor:
                     yield flight.task, Lost(reason, seat.name)
                 else:
                     self._again.append(flight.name)
+                    reason = "its worker was ended for another case; it is done again"
+                    yield flight.task, Lost(reason, seat.name, final=False)
 
     def _forget(self, seat: Seat) -> None:
         self._gone.add(seat.facts["process"])
@@ -412,15 +363,3 @@ class Executor:
             if self._over:
                 return
             log.warning("worker %s could not be restarted (%s); it is left alone", seat.name, error)
-
-
-def _death(seat: Seat) -> str:
-    """A sentence on a case whose worker died the second time."""
-    from dask.utils import format_bytes
-
-    seen = f"last seen with {format_bytes(seat.memory)}"
-    limit = f" of its {format_bytes(seat.memory_limit)}" if seat.memory_limit else ""
-    return (
-        f"its worker was killed twice, the second time with this case alone and in small tiles "
-        f"({seen}{limit}); if that was for want of memory, give --memory-limit more"
-    )

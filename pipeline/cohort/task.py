@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +22,6 @@ class CaseTask:
         Of the cohort.
     settings_sha256, weights_sha256
         By which a later run knows whether the result is what it would make.
-    links
-        Of a BIDS derivative: names of datasets, as URIs have them, and where they are.
     command
         What the sidecar says was run.
     device
@@ -41,7 +38,6 @@ class CaseTask:
     layout: Layout
     settings_sha256: str
     weights_sha256: str | None
-    links: Mapping[str, str]
     command: str
     thumbnail: bool = True
     device: str | None = None

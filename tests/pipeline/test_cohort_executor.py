@@ -18,9 +18,10 @@ import psutil
 import pytest
 from small_cases import Task, work
 
-from finevox.pipeline.cohort.executor import Executor, Lost
+from finevox.pipeline.cohort.executor import Executor
 from finevox.pipeline.cohort.local import LocalPool, Size
 from finevox.pipeline.cohort.pool import Pool
+from finevox.pipeline.cohort.seats import Lost
 from finevox.pipeline.cohort.worker import FACTS, SLOTS, JoinPlugin
 
 DEVICE = "cpu"
@@ -45,8 +46,9 @@ def execute(
     *,
     timeout_s: float | None = None,
     look: Callable[[Executor], object] = lambda _: None,
+    lost: list[str] | None = None,
 ) -> dict[str, tuple[Task, Any]]:
-    """Every case with its last task and its result; there is one for each."""
+    """Every case with its last task and its result; ``lost`` gets those of attempts before."""
     executor = Executor(
         pool,
         lambda name, device, alone: Task(name, device, alone, folder),
@@ -60,6 +62,10 @@ def execute(
         if one is not None:
             task, result = one
             assert task.name not in found
+            if isinstance(result, Lost) and not result.final:
+                if lost is not None:
+                    lost.append(task.name)
+                continue
             found[task.name] = task, result
     assert sorted(found) == sorted(names)
     assert executor.running == []
@@ -122,7 +128,8 @@ def test_cases_of_a_killed_worker_are_done_again_each_alone(
     pool: LocalPool, tmp_path: Path
 ) -> None:
     names = ["a", "fatal", "unlucky", *"bcdefghij"]
-    found = execute(pool, tmp_path, names)
+    lost: list[str] = []
+    found = execute(pool, tmp_path, names, lost=lost)
     task, result = found.pop("fatal")
     assert isinstance(result, Lost)
     assert "its worker was killed twice" in result.reason
@@ -138,6 +145,9 @@ def test_cases_of_a_killed_worker_are_done_again_each_alone(
     cut_short = {name for name, _, _, end, _ in all_spans if end == NEVER}
     assert {name for name, *_ in alone} == cut_short
     assert {"fatal", "unlucky"} <= cut_short
+    # Every attempt is told of, the one that was the last word or not.
+    assert len(lost) == len(set(lost))
+    assert cut_short <= set(lost)
     for name, pid, begin, end, _ in alone:
         for other, other_pid, other_begin, other_end, _ in all_spans:
             if other != name and other_pid == pid:

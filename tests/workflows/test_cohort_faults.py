@@ -214,17 +214,18 @@ def test_a_disk_that_is_full_and_one_that_is_read_only(
     assert images(output) == expected
 
 
-# Who is struck, and when: after so many more cases, and so many seconds later.
+# Who is struck, and when: so many milliseconds after the start of a run, or after so many cases.
 BLOWS = st.lists(
     st.tuples(
         st.sampled_from(["worker", signal.SIGKILL, signal.SIGINT, signal.SIGTERM]),
-        st.integers(0, 5),
-        st.floats(0, 1),
+        st.tuples(st.just(0), st.integers(0, 2500))
+        | st.tuples(st.integers(1, 5), st.integers(0, 30)),
     ),
     min_size=2,
     max_size=4,
 )
-SCANS = 10
+Blow = tuple[str | signal.Signals, tuple[int, int]]
+SCANS = 16
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +239,7 @@ def undisturbed(pool: Workers) -> Iterator[tuple[Path, Path]]:
 
 
 def strike(
-    blows: Sequence[tuple[str | signal.Signals, int, float]],
+    blows: Sequence[Blow],
     source: Path,
     output: Path,
     options: Sequence[str],
@@ -246,7 +247,7 @@ def strike(
 ) -> None:
     """Runs that are struck again and again, and after every one what must hold."""
     cohort = None
-    for whom, cases, delay in blows:
+    for whom, (cases, milliseconds) in blows:
         if cohort is None:
             cohort = Cohort(source, output, *options)
         end = time.monotonic() + 60
@@ -256,8 +257,7 @@ def strike(
             and time.monotonic() < end
         ):
             time.sleep(0.005)
-        # The start of a run takes seconds, a case a small part of one.
-        time.sleep(3 * delay if cases == 0 else delay / 10)
+        time.sleep(milliseconds / 1000)
         if isinstance(whom, str):
             kill_worker(cohort)
             continue
@@ -281,9 +281,9 @@ def assert_same(output: Path, expected: Path) -> None:
 
 
 @given(blows=BLOWS)
-@settings(max_examples=4, phases=[Phase.generate])
+@settings(max_examples=6, phases=[Phase.generate])
 def test_struck_anyhow_at_any_moment(
-    blows: list[tuple[str | signal.Signals, int, float]],
+    blows: list[Blow],
     pool: Workers,
     undisturbed: tuple[Path, Path],
 ) -> None:
@@ -299,7 +299,7 @@ def test_struck_anyhow_at_any_moment(
 @given(blows=BLOWS)
 @settings(max_examples=20, phases=[Phase.generate])
 def test_struck_with_workers_of_their_own(
-    blows: list[tuple[str | signal.Signals, int, float]], undisturbed: tuple[Path, Path]
+    blows: list[Blow], undisturbed: tuple[Path, Path]
 ) -> None:
     def kill_worker(cohort: Cohort) -> None:
         for worker in cohort.workers()[:1]:

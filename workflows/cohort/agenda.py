@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from dask.system import CPU_COUNT
 
 from finevox.errors import CohortError, FinevoxError
 from finevox.pipeline.cohort.case import Case, Cohort, Layout, listed
@@ -127,7 +128,7 @@ def sort_out(
         return _why(store, wish, states.get(wish.case.name), redo)
 
     # Hashing leaves Python's lock alone, so that threads share the work.
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(CPU_COUNT) as threads:
         reasons = list(threads.map(look, wishes))
     for wish, reason in zip(wishes, reasons, strict=True):
         record = states.get(wish.case.name)

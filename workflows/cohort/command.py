@@ -56,7 +56,8 @@ def cohort(options: argparse.Namespace) -> int:
     settings = cohort_settings(options)
     timeout_s = None if options.timeout is None else duration_s(options.timeout)
     check_running(options)
-    from finevox.workflows.cohort.run import Account, CohortRequest, plan_cohort, run_cohort
+    from finevox.workflows.cohort.request import CohortRequest
+    from finevox.workflows.cohort.run import plan_cohort, run_cohort
 
     request = CohortRequest(
         inputs=options.inputs,
@@ -73,7 +74,7 @@ def cohort(options: argparse.Namespace) -> int:
     )
     if options.dry_run:
         return _print_plan(plan_cohort(request), as_json=options.json)
-    account: Account = run_cohort(request, lambda cases, logs: make_pool(options, cases, logs))
+    account = run_cohort(request, lambda cases, logs: make_pool(options, cases, logs))
     return _print_account(account, options)
 
 

@@ -5,37 +5,32 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import socket
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
-from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 from finevox.errors import CohortError, FinevoxError
-from finevox.pipeline.cohort.case import Cohort, Filters, Layout
+from finevox.pipeline.cohort.case import Cohort
 from finevox.pipeline.cohort.derivative import prepare_dataset, write_group
 from finevox.pipeline.cohort.discover import find_cohort
-from finevox.pipeline.cohort.executor import Executor, Lost
+from finevox.pipeline.cohort.executor import Executor
 from finevox.pipeline.cohort.naming import Role, output_path
 from finevox.pipeline.cohort.pool import Pool
-from finevox.pipeline.cohort.record import Outcome, Record, Run, now
-from finevox.pipeline.cohort.settings import CohortSettings
+from finevox.pipeline.cohort.record import Record, Run, now
+from finevox.pipeline.cohort.seats import Lost
 from finevox.pipeline.cohort.store import Store
 from finevox.pipeline.cohort.task import CaseTask
 from finevox.pipeline.cohort.worker import JoinPlugin
 from finevox.workflows.cohort.agenda import (
     DONE_ALREADY,
     Agenda,
-    Redo,
     Wish,
     check_mixing,
     make_wishes,
@@ -43,88 +38,15 @@ from finevox.workflows.cohort.agenda import (
     without_work,
 )
 from finevox.workflows.cohort.display import Display
+from finevox.workflows.cohort.process import forget_plugin, quiet_dask, stopping
 from finevox.workflows.cohort.remote import attempt_case
 from finevox.workflows.cohort.report_back import Report, versions
+from finevox.workflows.cohort.request import Account, CohortRequest
 
 log = logging.getLogger(__name__)
 
 # Bound on the side of a tile for a case whose worker died, in samples of the network's input.
 SMALL_TILE = 64
-# Seconds within which several signals are one request.
-SAME_REQUEST = 2.0
-
-
-@dataclass(frozen=True)
-class CohortRequest:
-    """What a run is asked for.
-
-    Parameters
-    ----------
-    inputs
-        A BIDS dataset, a folder, files, patterns, or a list.
-    output
-        Folder of the results; made if its parent is there.
-    settings
-        What is done to each case.
-    layout, filters
-        Which cases there are.
-    redo
-        Which cases are done again: those not as wanted, those that failed, or all.
-    overwrite
-        Whether results of other settings and files of others may be replaced.
-    timeout_s
-        For one case; None for ever.
-    log_dir
-        Of the workers; None is ``.finevox/logs`` in the output.
-    command
-        What the sidecars say was run.
-    quiet
-        No progress.
-    """
-
-    inputs: Sequence[str]
-    output: Path
-    settings: CohortSettings = field(default_factory=CohortSettings)
-    layout: Layout | Literal["auto"] = "auto"
-    filters: Filters = field(default_factory=Filters)
-    redo: Redo = "changed"
-    overwrite: bool = False
-    timeout_s: float | None = None
-    log_dir: Path | None = None
-    command: str = ""
-    quiet: bool = False
-
-
-@dataclass
-class Account:
-    """What became of a run.
-
-    ``records`` are those that it added to the manifest. ``interrupted`` is the signal that ended
-    it, ``stopped`` the reason for which it stopped by itself; cases are ``left`` then.
-    """
-
-    run: str
-    records: list[Record] = field(default_factory=list)
-    left: int = 0
-    interrupted: int | None = None
-    stopped: str | None = None
-    # Asked for several times between two scans, and there may be thousands of records.
-    _counts: Counter[str] = field(default_factory=Counter, init=False, repr=False)
-
-    def add(self, *records: Record) -> None:
-        """Take in records that are in the manifest."""
-        self.records += records
-        self._counts.update(record.state for record in records)
-
-    def count(self, state: str) -> int:
-        """How many of the records are ``done``, ``failed`` or ``skipped``."""
-        return self._counts[state]
-
-    @property
-    def outcome(self) -> Outcome:
-        if self.interrupted is not None:
-            return "interrupted"
-        return "finished" if self.stopped is None else "stopped"
 
 
 def find(request: CohortRequest) -> tuple[Cohort, list[Wish]]:
@@ -218,8 +140,6 @@ def run_cohort(request: CohortRequest, make_pool: Callable[[int, Path], Pool]) -
 def _make_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise CohortError(f"{output}: is a file; give a folder for the results")
-    if not output.absolute().parent.is_dir():
-        raise CohortError(f"{output}: the folder {output.parent} does not exist; make it first")
 
 
 class _Running:
@@ -306,8 +226,8 @@ class _Running:
     def _compute(self, make_pool: Callable[[int, Path], Pool]) -> None:
         log_dir = (self.request.log_dir or self.store.folder / "logs").absolute()
         with ExitStack() as stack:
-            stop = stack.enter_context(_stopping(self.account))
-            _quiet_dask(log_dir)
+            stop = stack.enter_context(stopping(self.account))
+            quiet_dask(log_dir)
             try:
                 pool = make_pool(len(self.agenda.todo), log_dir)
             except FinevoxError:
@@ -335,7 +255,7 @@ class _Running:
                     "they need this version of finevox"
                 ) from error
             if not pool.own:
-                stack.callback(_forget_plugin, pool, plugin.name)
+                stack.callback(forget_plugin, pool, plugin.name)
             executor = Executor(pool, self._task, attempt_case, self.request.timeout_s, stop)
             display = stack.enter_context(
                 Display(len(self.agenda.todo) + len(self.account.records), quiet=self.request.quiet)
@@ -373,7 +293,6 @@ class _Running:
             layout=self.cohort.layout,
             settings_sha256=wish.settings_sha256,
             weights_sha256=wish.weights_sha256,
-            links=self.links,
             command=request.command,
             thumbnail=request.settings.thumbnails,
             device=device,
@@ -384,7 +303,7 @@ class _Running:
     def _land(
         self, task: CaseTask, result: Report | Lost, display: Display, stop: threading.Event
     ) -> None:
-        """Publish a result, or record a failure."""
+        """Publish a result, or record a failure, which need not be the last word on a case."""
         self.tasks.pop(task.key, None)
         if isinstance(result, Report) and result.record.state == "done":
             try:
@@ -398,6 +317,11 @@ class _Running:
             wish = self.wishes[task.key]
             failed = without_work(wish, self.account.run, "failed", result.reason)
             failed = replace(failed, attempt=task.attempt.id, worker=result.worker)
+            if not result.final:
+                self.store.discard(task.attempt)
+                self.store.fail(failed)
+                log.info("%s: %s", task.key, result.reason)
+                return
             result = Report(failed)
         if result.record.state == "failed":
             self.store.discard(task.attempt)
@@ -411,67 +335,3 @@ class _Running:
                 "start the same command again"
             )
             stop.set()
-
-
-@contextmanager
-def _stopping(account: Account) -> Iterator[threading.Event]:
-    """An event that Ctrl-C and a request to terminate set; again, after a while, they end at once.
-
-    What ends a job sends its signal to the process and then to its group: that is one request.
-    """
-    event = threading.Event()
-    first = math.inf
-
-    def note(number: int, _: FrameType | None) -> None:
-        nonlocal first
-        if time.monotonic() - first > SAME_REQUEST:
-            raise KeyboardInterrupt
-        first = min(first, time.monotonic())
-        account.interrupted = number
-        event.set()
-
-    before: Mapping[int, Any] = {
-        number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    if threading.current_thread() is not threading.main_thread():
-        before = {}
-    for number, handler in before.items():
-        # A shell starts what runs in the background with Ctrl-C ignored.
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, note)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class _LogFile(logging.FileHandler):
-    """A log that goes without what a full disk does not take."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say nothing: what becomes of the cases is said elsewhere."""
-
-
-def _forget_plugin(pool: Pool, name: str) -> None:
-    """Leave a cluster of others as it was, if it is still there."""
-    try:
-        pool.client.unregister_worker_plugin(name)
-    except (OSError, RuntimeError, AttributeError) as error:
-        log.debug("%s: %s", pool.describe(), error)
-
-
-def _quiet_dask(log_dir: Path) -> None:
-    """What Dask says of workers that come and go belongs into a file."""
-    try:
-        log_dir.mkdir(parents=True, exist_ok=True)
-        handler = _LogFile(log_dir / "run.log")
-    except OSError as error:
-        raise CohortError(
-            f"{log_dir}: cannot be written ({error.strerror}); give another --log-dir"
-        ) from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    for name in ("distributed", "dask_jobqueue", "tornado", "asyncio"):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
-        logger.propagate = False
