@@ -71,7 +71,7 @@ def make_bad_scans(folder: Path) -> dict[str, str]:
     whole.unlink()
     half = len(content) // 2
     (folder / "corrupt.nii.gz").write_bytes(content[:half] + bytes(half))
-    (folder / "cut.nii.gz").write_bytes(content[:half])
+    (folder / "cut.nii.gz").write_bytes(content[: 9 * len(content) // 10])
     (folder / "short.nii.gz").write_bytes(gzip.compress(gzip.decompress(content)[:-100]))
     (folder / "empty.nii.gz").touch()
     (folder / "text.nii.gz").write_text("no image, but a note\n" * 20)
