@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from finevox.errors import InputError
+from finevox.pipeline.cohort.case import Case
 
 State = Literal["done", "failed", "skipped"]
 Outcome = Literal["running", "finished", "interrupted", "stopped"]
@@ -59,6 +60,20 @@ class Record:
     summary: str | None = None
     references: list[str] = field(default_factory=list)
     thumbnail: str | None = None
+
+    @classmethod
+    def of(cls, case: Case, **facts: Any) -> Record:
+        """A record of a case that ends now; ``facts`` are what the case does not say."""
+        return cls(
+            case=case.name,
+            time=now(),
+            subject=case.subject,
+            session=case.session,
+            contrast=case.contrast,
+            site=case.site,
+            source=str(case.source),
+            **facts,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The record as JSON types; numbers that JSON has no word for are None."""

@@ -14,7 +14,7 @@ from finevox.errors import CohortError, FinevoxError
 from finevox.pipeline.cohort.case import Case, Cohort, Layout, listed
 from finevox.pipeline.cohort.inputs import input_sha256
 from finevox.pipeline.cohort.naming import output_path
-from finevox.pipeline.cohort.record import Record, now
+from finevox.pipeline.cohort.record import Record
 from finevox.pipeline.cohort.settings import CaseSettings, CohortSettings, fingerprint
 from finevox.pipeline.cohort.store import Store
 from finevox.pipeline.files import sha256_of
@@ -181,19 +181,12 @@ def _why(store: Store, wish: Wish, record: Record | None, redo: Redo) -> str | N
 
 def without_work(wish: Wish, run: str, state: Literal["failed", "skipped"], why: str) -> Record:
     """The record of a case that no worker has seen."""
-    case = wish.case
-    return Record(
-        case=case.name,
+    return Record.of(
+        wish.case,
         state=state,
         reason=why,
         run=run,
         attempt=f"{run}-none",
-        time=now(),
-        subject=case.subject,
-        session=case.session,
-        contrast=case.contrast,
-        site=case.site,
-        source=str(case.source),
         settings_sha256=wish.settings_sha256,
         weights_sha256=wish.weights_sha256,
     )

@@ -11,7 +11,7 @@ import time
 import traceback
 
 from finevox.errors import FinevoxError
-from finevox.pipeline.cohort.record import Record, State, now
+from finevox.pipeline.cohort.record import Record, State
 from finevox.pipeline.cohort.staging import AlreadyBegunError
 from finevox.pipeline.cohort.task import CaseTask
 from finevox.pipeline.cohort.worker import DESK, check_memory, memory_limit, report_stage
@@ -73,18 +73,11 @@ def reason_of(error: BaseException) -> str:
 
 
 def _record(task: CaseTask, state: State, started: float, made: Made | None = None) -> Record:
-    case = task.case
-    record = Record(
-        case=case.name,
+    record = Record.of(
+        task.case,
         state=state,
         run=task.run,
         attempt=task.attempt.id,
-        time=now(),
-        subject=case.subject,
-        session=case.session,
-        contrast=case.contrast,
-        site=case.site,
-        source=str(case.source),
         settings_sha256=task.settings_sha256,
         weights_sha256=task.weights_sha256,
         seconds=round(time.monotonic() - started, 3),
