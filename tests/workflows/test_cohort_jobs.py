@@ -88,3 +88,29 @@ def test_a_round_trip_leads_back_to_the_scan_s_own_grid(cohort: Path, name: str)
     np.testing.assert_array_equal(np.asarray(read_nifti(path).dataobj), labels[corner])
     sidecar = json.loads(path.with_name(f"{name}_dseg.json").read_text(encoding="utf-8"))
     assert sidecar["Convention"] == "cut"
+
+
+def test_every_scan_has_noise_of_its_own(tmp_path: Path) -> None:
+    """One seed for the cohort: other noise for each scan, the same noise for the same scan."""
+    volume = head_phantom(SHAPE)
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        write_nifti(tmp_path / "in" / f"{name}.nii.gz", volume, AFFINES["oblique"])
+    options = ("--job", "degrade", "--noise-snr-db", "20", "--seed", "1", "--no-thumbnails")
+    for output in ("one", "two"):
+        done = run(tmp_path / "in", tmp_path / output, *options, "--workers", "1")
+        assert done.code == 0, done.err
+    first, second = (read_nifti(tmp_path / "one" / f"{name}.nii.gz") for name in "ab")
+    assert not np.array_equal(np.asarray(first.dataobj), np.asarray(second.dataobj))
+    for name in "ab":
+        assert (tmp_path / "one" / f"{name}.nii.gz").read_bytes() == (
+            tmp_path / "two" / f"{name}.nii.gz"
+        ).read_bytes()
+    # The sidecar has what gives the same by hand.
+    seed = json.loads((tmp_path / "one" / "a.json").read_text())["Seed"]
+    settings = DegradeSettings(noise_snr_db=20, seed=seed)
+    workflow = DegradeWorkflow(tmp_path / "in" / "a.nii.gz", settings=settings)
+    workflow.initialize()
+    workflow.run()
+    by_hand = workflow.finalize().image
+    np.testing.assert_array_equal(np.asarray(by_hand.dataobj), np.asarray(first.dataobj))

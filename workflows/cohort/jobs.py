@@ -189,7 +189,7 @@ def _upscale(table: Worktable) -> Made:
 
 def _degrade(table: Worktable) -> Made:
     task = table.task
-    wanted = cast("DegradeSettings", task.settings.degrade)
+    wanted = _degrading(task)
     workflow = DegradeWorkflow(task.case.source, table.image("low"), wanted, command=task.command)
     workflow.initialize()
     return _finish(table, "low", table.run(workflow), workflow.inferer.convention)
@@ -198,7 +198,7 @@ def _degrade(table: Worktable) -> Made:
 def _roundtrip(table: Worktable) -> Made:
     """Degrade, restore, compare with what was degraded; interpolation is what it has to beat."""
     task = table.task
-    wanted = cast("DegradeSettings", task.settings.degrade)
+    wanted = _degrading(task)
     samples, origin = read_volume(task.case.source)
     along = resolve_factors(wanted.scale, wanted.axes, origin.grid)
     wanted = dataclasses.replace(wanted, axes=tuple(along))
@@ -257,6 +257,20 @@ def _finish(
         made.thumbnail, path = table.thumbnail()
         triptych(*sides, path)
     return made
+
+
+def _degrading(task: CaseTask) -> DegradeSettings:
+    """The degradation of a case, with noise of its own.
+
+    One seed for all would lay the same noise over all scans of one size. The sidecar has the seed
+    that was drawn, which gives the same with ``finevox degrade``.
+    """
+    wanted = cast("DegradeSettings", task.settings.degrade)
+    if wanted.seed is None:
+        return wanted
+    name = np.frombuffer(task.case.name.encode(), np.uint8)
+    drawn = np.random.SeedSequence([wanted.seed, *name.tolist()]).generate_state(1)
+    return dataclasses.replace(wanted, seed=int(drawn[0]))
 
 
 def _upscale_workflow(
