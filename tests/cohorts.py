@@ -257,9 +257,20 @@ def workers_of(process: psutil.Process) -> list[psutil.Process]:
 
 
 def assert_gone(processes: Iterable[psutil.Process]) -> None:
-    """Wait until processes have ended."""
-    _, alive = psutil.wait_procs(list(processes), timeout=PATIENCE)
-    assert alive == []
+    """Wait until processes have ended; init may let a dead one lie for a while."""
+    end = time.monotonic() + PATIENCE
+    left = list(processes)
+    while left and time.monotonic() < end:
+        left = [one for one in left if _lives(one)]
+        time.sleep(0.01)
+    assert left == []
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 # Have workers until the input ends; no file, for every worker would load it again.

@@ -154,7 +154,7 @@ def test_cases_that_take_too_much(turn: int, base: Path) -> None:
     listed = base / "list.csv"
     listed.write_text("\n".join(["path,network,scale", *rows]))
     limits = ("--memory-limit", "800MB", "--timeout", "15s")
-    cohort = run(listed, output, *TWO_WORKERS, "--axes", "0,1,2", "--no-thumbnails", *limits)
+    cohort = run(listed, output, *TWO_WORKERS, "--axes", "0,1,2", "--no-thumbnails", "-v", *limits)
     assert cohort.code == SOME_FAILED, cohort.err
     assert_clean(output)
     found = Store(output).states()
