@@ -299,12 +299,9 @@ class Workers:
         assert address.startswith("tcp://127.0.0.1:")
         self.options = ("--scheduler", address, "--threads-per-worker", "1")
 
-    def kill_one(self, which: int) -> None:
-        """Kill a worker; another takes its place."""
-        found = workers_of(self.process)
-        if found:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                found[which % len(found)].kill()
+    def workers(self) -> list[psutil.Process]:
+        """Those that there are now; one that is killed is soon replaced."""
+        return workers_of(self.process)
 
 
 @contextlib.contextmanager

@@ -252,6 +252,7 @@ class Executor:
             if seat.flights.get(flight.name) is not flight:
                 continue
             del seat.flights[flight.name]
+            seat.idle_since = None
             yield from self._landed(seat, flight)
             seat.alone = False
             if not seat.flights:
@@ -322,15 +323,13 @@ class Executor:
     def _late(self) -> Iterator[tuple[Any, Any]]:
         """Cases over their time limit; their workers have to go with them."""
         for seat in list(self.seats.values()):
-            if len(seat.flights) == 1:
-                # There is no other that it could wait for.
-                for flight in seat.flights.values():
-                    if flight.stage == "sent":
-                        flight.enter("begun")
+            idle = seat.idle_seconds()
             late = [
                 flight
-                for flight in seat.flights.values()
-                if self.timeout_s is not None and flight.seconds() > self.timeout_s
+                for n, flight in enumerate(seat.flights.values())
+                if self.timeout_s is not None
+                # Where all of them wait for another one, the first has to answer for it.
+                and max(flight.seconds(), 0 if n else idle) > self.timeout_s
             ]
             if not late:
                 continue

@@ -50,10 +50,19 @@ class Seat:
     alone: bool = False
     closing: bool = False
     dead: bool = False
+    idle_since: float | None = None
 
     @property
     def name(self) -> str:
         return f"{self.facts['host']}:{self.facts['pid']}"
+
+    def idle_seconds(self) -> float:
+        """For how long none of its cases has gone on, though it has some: it may be frozen."""
+        if not self.flights or any(one.stage not in IDLE for one in self.flights.values()):
+            self.idle_since = None
+            return 0.0
+        self.idle_since = self.idle_since or time.monotonic()
+        return time.monotonic() - self.idle_since
 
     def death(self) -> str:
         """A sentence on a case that was alone here when the worker died."""

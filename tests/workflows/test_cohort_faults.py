@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from cohorts import (
@@ -170,6 +171,25 @@ def test_cases_that_take_too_much(turn: int, base: Path) -> None:
         assert name in cohort.out
 
 
+@TURNS
+def test_a_worker_that_freezes(turn: int, base: Path, pool: Workers) -> None:
+    source, output = base / "in", base / "out"
+    expected = one_by_one(make_scans(source, 40), base / "single", network="linear")
+    cohort = Cohort(source, output, *PLAIN, *pool.options, "--timeout", "3s")
+    cohort.wait_for_more(3)
+    pool.workers()[turn % 2].suspend()
+    cohort.end()
+    assert_clean(output)
+    found = Store(output).states()
+    assert len(found) == 40
+    reasons = [record.reason for record in found.values() if record.state == "failed"]
+    assert set(reasons) <= {"took longer than 3 s (--timeout)"}
+    assert cohort.code == (SOME_FAILED if reasons else DONE)
+    assert run(source, output, *PLAIN, *pool.options).code == DONE
+    assert_clean(output)
+    assert images(output) == expected
+
+
 def system(*command: str) -> int:
     """The status of a command of the system's administration."""
     program = shutil.which(command[0])
@@ -251,7 +271,7 @@ def strike(
     source: Path,
     output: Path,
     options: Sequence[str],
-    kill_worker: Callable[[Cohort], None],
+    workers_now: Callable[[Cohort], list[psutil.Process]],
 ) -> None:
     """Runs that are struck again and again, and after every one what must hold."""
     cohort = None
@@ -267,7 +287,8 @@ def strike(
             time.sleep(0.005)
         time.sleep(milliseconds / 1000)
         if isinstance(whom, str):
-            kill_worker(cohort)
+            for worker in workers_now(cohort)[:1]:
+                worker.kill()
             continue
         cohort.send(whom)
         assert cohort.end() in (DONE, SOME_FAILED, BY_SIGNAL[whom]), cohort.err
@@ -298,7 +319,7 @@ def test_struck_anyhow_at_any_moment(
     source, expected = undisturbed
     with fast_folder() as folder:
         options = (*PLAIN, *pool.options)
-        strike(blows, source, folder / "out", options, lambda _: pool.kill_one(0))
+        strike(blows, source, folder / "out", options, lambda _: pool.workers())
         assert run(source, folder / "out", *options).code == SOME_FAILED
         assert_same(folder / "out", expected)
 
@@ -309,13 +330,9 @@ def test_struck_anyhow_at_any_moment(
 def test_struck_with_workers_of_their_own(
     blows: list[Blow], undisturbed: tuple[Path, Path]
 ) -> None:
-    def kill_worker(cohort: Cohort) -> None:
-        for worker in cohort.workers()[:1]:
-            worker.kill()
-
     source, expected = undisturbed
     with fast_folder() as folder:
         options = (*PLAIN, *TWO_WORKERS)
-        strike(blows, source, folder / "out", options, kill_worker)
+        strike(blows, source, folder / "out", options, Cohort.workers)
         assert run(source, folder / "out", *options).code == SOME_FAILED
         assert_same(folder / "out", expected)
