@@ -326,7 +326,7 @@ def test_struck_anyhow_at_any_moment(
 
 @pytest.mark.slow
 @given(blows=BLOWS)
-@settings(max_examples=20, phases=[Phase.generate])
+@settings(max_examples=10, phases=[Phase.generate])
 def test_struck_with_workers_of_their_own(
     blows: list[Blow], undisturbed: tuple[Path, Path]
 ) -> None:
