@@ -85,11 +85,15 @@ def choose_size(
 
 
 def cuda_devices(device: str) -> tuple[str, ...]:
-    """The GPUs that a run may use, by name; none for ``cpu``, or where there are none."""
+    """The GPUs that a run may use, by name; none for ``cpu``, or for ``auto`` without any.
+
+    Raises
+    ------
+    CohortError
+        If ``cuda`` is asked for and there is none.
+    """
     if device == "cpu":
         return ()
-    if device not in ("auto", "cuda"):
-        return (device,)
     if device == "auto" and not any(Path("/dev", name).exists() for name in GPU_NODES):
         # Without loading torch, which takes seconds.
         return ()

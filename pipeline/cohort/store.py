@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from finevox.errors import CohortError, InputError
+from finevox.pipeline.cohort.case import PRIVATE
 from finevox.pipeline.cohort.lock import hold
 from finevox.pipeline.cohort.manifest import ADVICE, Manifest
 from finevox.pipeline.cohort.naming import case_key
@@ -26,8 +27,6 @@ from finevox.pipeline.cohort.staging import Attempt, revoke, start
 from finevox.pipeline.files import PART, sync_folder, write_durably
 
 log = logging.getLogger(__name__)
-
-PRIVATE = ".finevox"
 
 
 class Store:
@@ -119,6 +118,11 @@ class Store:
         replace them, and nobody's file is replaced that is not among them.
         """
         return self.publisher.known.owner
+
+    def left_of(self, case: str) -> list[str]:
+        """The files of a case's last result that are there, whatever became of it since."""
+        known = self.publisher.known.outputs.get(case, {})
+        return [name for name in known if (self.output / name).exists()]
 
     def check(self, record: Record) -> bool:
         """Whether a record says done, and all of its outputs are there, as recorded."""

@@ -167,4 +167,6 @@ def test_options_and_patches_that_do_not_fit(file: Path) -> None:
 
 def test_torchvision_is_not_asked_for(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    create_loss({"perceptual": {"weights": str(file)}}, build("espcn"))
+    criterion = create_loss({"perceptual": {"weights": str(file)}}, build("espcn"))
+    image = torch.rand(1, 1, 32, 32)
+    assert criterion({"output": image}, image) == 0

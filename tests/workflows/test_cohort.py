@@ -206,6 +206,18 @@ def test_only_what_changed_is_done_again(base: Path, pool: Workers, capfd: Captu
     assert images(output) == whole
 
 
+def test_a_failure_names_the_older_result_that_stays(base: Path, pool: Workers) -> None:
+    source, output = base / "in", base / "out"
+    make_scans(source, 1)
+    assert run(source, output, *PLAIN, *pool.options).code == DONE
+    whole = images(output)
+    (source / "scan00.nii.gz").write_bytes(b"damaged")
+    cohort = run(source, output, *PLAIN, *pool.options)
+    assert cohort.code == SOME_FAILED
+    assert "scan00.nii.gz is an earlier result of it" in cohort.err
+    assert images(output) == whole
+
+
 def test_other_weights_are_other_results(base: Path, pool: Workers, capfd: Capture) -> None:
     source, output, weights = base / "in", base / "out", base / "own.safetensors"
     scans = make_scans(source, 2)

@@ -21,7 +21,7 @@ from finevox.errors import CohortError
 from finevox.pipeline.cohort.lock import hold
 from finevox.pipeline.cohort.manifest import to_line
 from finevox.pipeline.cohort.record import Record, Run
-from finevox.workflows.cohort.history import History
+from finevox.workflows.cohort.history import History, read_history
 from finevox.workflows.cohort.status import cohort_status, duration_text, status_table
 
 START = datetime(2025, 3, 1, 20, 0, tzinfo=UTC)
@@ -109,6 +109,20 @@ def test_finished_run(tmp_path: Path) -> None:
     assert status["rate_per_hour"] is None
     assert status["notices"] == []
     json.dumps(status, allow_nan=False)
+
+
+def test_an_attempt_whose_worker_died_and_that_was_made_again_counts_once(tmp_path: Path) -> None:
+    records = [
+        record("a", "failed", attempt="a-1", reason="its worker died"),
+        record("a", attempt="a-2"),
+        record("b"),
+        record("b", "failed", run="two", reason="b is empty"),
+    ]
+    one, two = run_of("ab"), run_of("b", run="two")
+    history = read_history(leave(tmp_path, records, one, two))
+    states = {own.case: own.state for own in history.of_run(one)}
+    assert (states, len(history.of_run(one))) == ({"a": "done", "b": "done"}, 2)
+    assert [own.state for own in history.of_run(two)] == ["failed"]
 
 
 def test_run_that_is_on_has_a_rate_and_a_time_left(tmp_path: Path) -> None:

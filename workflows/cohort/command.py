@@ -8,14 +8,14 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from finevox.errors import ConfigError
-from finevox.pipeline.cohort.case import Filters
+from finevox.pipeline.cohort.case import PRIVATE, Filters
 from finevox.pipeline.cohort.settings import CohortSettings
 from finevox.pipeline.settings import (
     DegradeSettings,
@@ -27,6 +27,10 @@ from finevox.pipeline.settings import (
 from finevox.workflows.cli import DONE, SOME_FAILED
 from finevox.workflows.cohort.options import duration_s
 from finevox.workflows.options import given
+
+if TYPE_CHECKING:
+    from finevox.pipeline.cohort.pool import Pool
+    from finevox.workflows.cohort.request import Account
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +180,7 @@ def check_running(options: argparse.Namespace) -> None:
         check_scheduler_address(options.scheduler, security, allow_plain=options.plain_tcp)
 
 
-def make_pool(options: argparse.Namespace, cases: int, log_dir: Path) -> Any:
+def make_pool(options: argparse.Namespace, cases: int, log_dir: Path) -> Pool:
     """The workers that the options ask for.
 
     Raises
@@ -193,7 +197,7 @@ def make_pool(options: argparse.Namespace, cases: int, log_dir: Path) -> Any:
     if options.cluster is not None:
         from finevox.pipeline.cohort.jobqueue import start_jobqueue
 
-        folder = options.output.absolute() / ".finevox"
+        folder = options.output.absolute() / PRIVATE
         return start_jobqueue(options.cluster, options.cluster_config, security, folder, log_dir)
     devices = local.cuda_devices(options.device)
     memory = None if options.memory_limit is None else parse_memory(options.memory_limit)
@@ -240,7 +244,7 @@ def _print_plan(entries: list[dict[str, Any]], *, as_json: bool) -> int:
     return DONE
 
 
-def _print_account(account: Any, options: argparse.Namespace) -> int:
+def _print_account(account: Account, options: argparse.Namespace) -> int:
     from finevox.workflows.cohort.display import failures_table
 
     counts = {state: account.count(state) for state in ("done", "failed", "skipped")}

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 
 from finevox.errors import CohortError
+from finevox.pipeline.cohort.case import PRIVATE
 from finevox.pipeline.cohort.manifest import Manifest
 from finevox.pipeline.cohort.record import Record, Run
 
-PRIVATE = ".finevox"
 MANIFEST = "manifest.jsonl"
 KILLED = "killed"
 
@@ -95,8 +95,8 @@ class History:
         return [self.attempts[case] for case, state in self.states.items() if state == "failed"]
 
     def of_run(self, run: Run) -> list[Record]:
-        """The records that a run added."""
-        return [own for own in self.records if own.run == run.run]
+        """The last word of a run on each case: an attempt whose worker died is made again."""
+        return list({own.case: own for own in self.records if own.run == run.run}.values())
 
 
 def read_history(output: str | Path) -> History:

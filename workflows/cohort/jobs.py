@@ -19,7 +19,7 @@ import torch
 from finevox.networks import Network
 from finevox.pipeline.carry import carry
 from finevox.pipeline.choice import classical_method
-from finevox.pipeline.cohort.case import Carried
+from finevox.pipeline.cohort.case import PRIVATE, Carried
 from finevox.pipeline.cohort.inputs import input_sha256
 from finevox.pipeline.cohort.naming import (
     Role,
@@ -28,7 +28,6 @@ from finevox.pipeline.cohort.naming import (
     output_path,
     sidecar_of,
 )
-from finevox.pipeline.cohort.store import PRIVATE
 from finevox.pipeline.cohort.task import CaseTask
 from finevox.pipeline.cohort.worker import computing
 from finevox.pipeline.files import sha256_of

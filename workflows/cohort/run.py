@@ -119,7 +119,6 @@ def run_cohort(request: CohortRequest, make_pool: Callable[[int, Path], Pool]) -
         full disk raises anything: the account says so.
     """
     cohort, wishes = find(request)
-    _make_output(request.output)
     run = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{token_hex(3)}"
     store = Store(request.output)
     with store.locked(run):
@@ -135,11 +134,6 @@ def run_cohort(request: CohortRequest, make_pool: Callable[[int, Path], Pool]) -
         links = prepare_dataset(request.output, cohort.root, cohort.layout, request.settings.job)
         agenda = sort_out(store, wishes, cohort.layout, request.redo, overwrite=request.overwrite)
         return _Running(request, cohort, store, run, wishes, agenda, links).go(make_pool)
-
-
-def _make_output(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise CohortError(f"{output}: is a file; give a folder for the results")
 
 
 class _Running:
@@ -325,7 +319,7 @@ class _Running:
             result = Report(failed)
         if result.record.state == "failed":
             self.store.discard(task.attempt)
-            record = self.store.fail(result.record, result.traceback)
+            record = self.store.fail(self._with_what_is_left(result.record), result.traceback)
             display.failure(record.case, record.reason or "")
         self.account.add(record)
         self.account.left -= 1
@@ -335,3 +329,10 @@ class _Running:
                 "start the same command again"
             )
             stop.set()
+
+    def _with_what_is_left(self, record: Record) -> Record:
+        """A failure that names the result of an earlier attempt, which nobody should mistake."""
+        images = [name for name in self.store.left_of(record.case) if name.endswith(".nii.gz")]
+        if not images:
+            return record
+        return replace(record, reason=f"{record.reason}; {images[0]} is an earlier result of it")
