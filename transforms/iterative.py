@@ -90,8 +90,10 @@ def ibp(
         moves = active & (energy > 0)
         step = np.where(moves, image.dot(residual, seen) / np.where(moves, energy, 1), 0)
         step = step.astype(x.dtype)
-        x = x + step * direction
-        residual = residual - step * seen
+        direction *= step
+        x += direction
+        seen *= step
+        residual -= seen
     return x
 
 
@@ -139,7 +141,8 @@ def pocs(
     for _ in range(iterations):
         outside = np.clip(x, low, high)
         outside -= x
-        worst = np.abs(outside).max(axis=image.axes, keepdims=True)
+        above, below = (of(outside, axis=image.axes, keepdims=True) for of in (np.max, np.min))
+        worst = np.maximum(above, -below)
         active = worst > little
         if not active.any():
             break
@@ -190,12 +193,23 @@ class _Image:
         """The image nearest to ``high`` whose degradation is this one."""
         missing = self.low - self.degraded(high)
         if self.degradation == "kspace":
-            # Samples at -n/2, which have no mirror image, lose half of their amplitude on the way
-            # up and down: (A B) r is r without half of those. Twice its loss makes up for it, and
-            # the enlargement B spans the same images as the transpose of A.
-            missing = 3 * missing - 2 * self.degraded(self.enlarged(missing))
-            return high + self.enlarged(missing)
-        return high + resize_separably(missing, self.long, pseudo_inverse)
+            # The enlargement B spans the same images as the transpose of A, and (A B) r is r but
+            # for samples at -n/2: without their mirror image they lose half of their amplitude
+            # on the way up and down, so that twice of them is put in.
+            added = self.enlarged(2 * missing - self.paired(missing))
+        else:
+            added = resize_separably(missing, self.long, pseudo_inverse)
+        added += high
+        return added
+
+    def paired(self, low: RealArray) -> RealArray:
+        """What the image has at frequencies other than ``-n/2`` of an axis."""
+        for axis, n in self.short.items():
+            if n % 2 == 0:
+                wave = np.resize([1, -1], n).astype(low.dtype)
+                wave = np.expand_dims(wave, [a for a in range(low.ndim) if a != axis])
+                low = low - wave * np.mean(wave * low, axis=axis, keepdims=True)
+        return low
 
     def bounds(self) -> tuple[RealArray, RealArray]:
         """Bounds of the intensity of each image, shaped to be broadcast."""

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, cast
@@ -34,6 +33,7 @@ from scipy import ndimage
 from finevox.errors import InputError
 from finevox.transforms.separable import RealArray, in_float
 from finevox.transforms.spline import spline_resize
+from finevox.transforms.threads import threads
 
 SEARCH_RADIUS = 3
 PATCH_RADIUS = 1
@@ -98,8 +98,7 @@ def nlm_resize(
     sides = [length[axis] for axis in axes]
     large = np.empty([*stack.shape[: -len(axes)], *sides], dtype=image.dtype)
     along = [factors[axis] for axis in axes]
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         for index in np.ndindex(large.shape[: -len(axes)]):
             large[index] = _enlarged(stack[index], along, iterations, pool)
     return np.ascontiguousarray(np.moveaxis(large, last, axes))

@@ -92,15 +92,8 @@ def degrade(
     shape, changed = _changes(grid, new_length)
     out, new_grid = DEGRADE[kind](samples, changed), grid.resized(shape, convention_of(kind))
     if noise_snr_db is not None:
-        generator = generator or np.random.default_rng()
-        volumes = out.reshape(*out.shape[:3], -1)
-        out = np.stack(
-            [
-                add_complex_noise(volumes[..., t], noise_snr_db, generator)
-                for t in range(volumes.shape[3])
-            ],
-            axis=-1,
-        ).reshape(out.shape)
+        source = generator or np.random.default_rng()
+        out = _each_volume(out, lambda volume: add_complex_noise(volume, noise_snr_db, source))
     return out, new_grid
 
 
@@ -142,20 +135,23 @@ def enlarge(
     if method == "nlm":
         # It searches a volume in all directions, also in those that it does not enlarge.
         changed = dict(enumerate(shape))
-    volumes = samples.reshape(*samples.shape[:3], -1)
     # One volume after the other: some methods would take time for a fourth axis of space.
-    out = np.stack(
-        [
-            enlarge_array(volumes[..., t], method, changed, degradation)
-            for t in range(volumes.shape[3])
-        ],
-        axis=-1,
-    ).reshape(*shape, *samples.shape[3:])
+    out = _each_volume(samples, lambda one: enlarge_array(one, method, changed, degradation))
     return out, grid.resized(shape, convention_of(method, degradation))
 
 
 Resizer = Callable[[Samples, Mapping[int, int]], Samples]
 DEGRADE: Mapping[str, Resizer] = {"bicubic": bicubic_resize, "kspace": kspace_resize}
+
+
+def _each_volume(samples: Samples, work: Callable[[Samples], Samples]) -> Samples:
+    """The work done on every ``(I, J, K)`` of samples that may have more axes."""
+    others = samples.shape[3:]
+    volumes = samples.reshape(*samples.shape[:3], -1)
+    done = [work(volumes[..., t]) for t in range(volumes.shape[3])]
+    # A single one is not copied: it may be most of what fits into memory.
+    out = done[0][..., None] if len(done) == 1 else np.stack(done, axis=-1)
+    return out.reshape(*out.shape[:3], *others)
 
 
 def _check_on_grid(samples: Samples, grid: Grid) -> None:
