@@ -52,8 +52,12 @@ def write_durably(text: str, path: Path) -> None:
     sync_folder(path.parent)
 
 
-def atomically(path: Path, suffix: str, write: Callable[[str], object]) -> None:
+def atomically(
+    path: Path, suffix: str, write: Callable[[str], object], *, private: bool = False
+) -> None:
     """Let ``write`` fill a file of a temporary name that ends in ``suffix``, then rename it.
+
+    A ``private`` file can be read and written by its owner alone, whatever the umask.
 
     Raises
     ------
@@ -71,9 +75,10 @@ def atomically(path: Path, suffix: str, write: Callable[[str], object]) -> None:
     try:
         write(name)
         # mkstemp makes private files; a result gets the permissions of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        if not private:
+            mask = os.umask(0)
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error

@@ -12,9 +12,11 @@ import torch
 
 # Without a limit, a run takes at most this share of what the machine has free.
 SHARE_OF_FREE = 0.7
-# Bytes for each voxel of the output, beside the output itself: the array that is undone to the
-# input's units in float64 at worst, and the encoded copy that is written.
-FINISHING_BYTES = 12
+# Results that take more of what is left than this go into a file: pieces need the rest.
+SHARE_OF_LEFT = 0.75
+# What writing takes whatever the size of a volume: blocks of planes in the input's units, as they
+# are stored, and on their way through the compressor, a few of each for every thread.
+FINISHING_BYTES = 64 * 2**20
 SAMPLE_BYTES = 4
 # Seconds between two looks at the memory of a process.
 LOOK_EVERY = 0.02
@@ -25,16 +27,30 @@ def working_bytes(
 ) -> int:
     """Bytes left for computing pieces; negative if the volumes alone need more.
 
-    ``max_memory`` bounds the whole process on the host, what is loaded already included. On a
-    GPU the pieces live in its own memory, which is asked for what it has free.
+    ``max_memory`` bounds the whole process on the host, what is loaded already included: the
+    interpreter, the libraries, the network and the prepared input. Still to come are the samples
+    of the output, ``output_voxels``, which is 0 if they are in a file
+    (:func:`finevox.pipeline.buffer.is_mapped`); as many again for a network whose input is
+    ``interpolated`` first; and the blocks of writing. On a GPU the pieces live in its own memory,
+    which is asked for what it has free.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(SHARE_OF_FREE * free)
-    volumes = output_voxels * (SAMPLE_BYTES * (2 if interpolated else 1) + FINISHING_BYTES)
+    volumes = output_voxels * SAMPLE_BYTES * (2 if interpolated else 1)
+    return _left(max_memory) - volumes - FINISHING_BYTES
+
+
+def result_limit(max_memory: int | None) -> int:
+    """Bytes that a result may take in memory; a larger one goes into a file."""
+    return max(int(SHARE_OF_LEFT * (_left(max_memory) - FINISHING_BYTES)), 0)
+
+
+def _left(max_memory: int | None) -> int:
+    """Bytes that the process may still take."""
     if max_memory is None:
-        return int(SHARE_OF_FREE * psutil.virtual_memory().available) - volumes
-    return max_memory - psutil.Process().memory_info().rss - volumes
+        return int(SHARE_OF_FREE * psutil.virtual_memory().available)
+    return max_memory - psutil.Process().memory_info().rss
 
 
 def peak_memory_bytes() -> int:

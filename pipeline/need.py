@@ -22,8 +22,8 @@ from finevox.transforms.grid import reduced_length
 
 Job = Literal["upscale", "degrade", "roundtrip"]
 
-# What a network or an interpolation puts its result into.
-OUTPUT_BYTES = 4
+# A sample of what is computed from, and of the result, whatever the file's type: float32.
+COMPUTED_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Header:
 
     @property
     def reading_bytes(self) -> int:
-        """What reading takes at least: all samples, before and after their axes are turned."""
-        return 2 * self.volumes * math.prod(self.shape) * self.sample_bytes
+        """What reading takes at least: all samples, in one array."""
+        return self.volumes * math.prod(self.shape) * self.sample_bytes
 
 
 def memory_needed(
@@ -77,9 +77,9 @@ def memory_needed(
     Returns
     -------
     int or None
-        The larger of what reading takes and what the result takes: its samples as they are
-        computed, and in the units of the input before and after they are put on the new grid.
-        None if the header cannot be read; reading the image says why.
+        The larger of what reading takes and what computing takes: the prepared input and the
+        result. What follows works on the result plane by plane. None if the header cannot be
+        read; reading the image says why.
     """
     header = source if isinstance(source, Header) else read_header(Path(source))
     if header is None:
@@ -90,8 +90,8 @@ def memory_needed(
             shape.append(round(n * factor))
         else:
             shape.append(reduced_length(n, factor) if job == "degrade" else n)
-    result = header.volumes * math.prod(shape) * (OUTPUT_BYTES + 2 * header.sample_bytes)
-    return max(header.reading_bytes, 2 * result if job == "roundtrip" else result)
+    both = header.volumes * (math.prod(header.shape) + math.prod(shape)) * COMPUTED_BYTES
+    return max(header.reading_bytes, 2 * both if job == "roundtrip" else both)
 
 
 def read_header(path: Path) -> Header | None:

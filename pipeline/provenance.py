@@ -40,6 +40,12 @@ class Provenance:
     facts: Mapping[str, Any] = field(default_factory=dict)
     command: str = field(default_factory=command_line)
     started: float = field(default_factory=time.monotonic)
+    _hashes: dict[Path, Any] = field(default_factory=dict)
+
+    def hash_source(self, origin: Origin) -> None:
+        """Take the hash of a source now: a result may be about to replace it."""
+        if origin.path is not None:
+            self._hashes[origin.path] = sha256_of(origin.path)
 
     def record(
         self,
@@ -57,7 +63,7 @@ class Provenance:
             "GeneratedBy": [{"Name": "finevox", "Version": _installed("finevox")}],
             "Command": self.command,
             "Sources": [] if source is None else [str(source)],
-            "SourceSHA256": None if source is None else sha256_of(source),
+            "SourceSHA256": None if source is None else self._hash(source),
             "SourceShape": list(origin.header.get_data_shape()),
             "SourceSpacing_mm": [round(mm, 6) for mm in origin.grid.spacing_mm],
             "Shape": list(grid.shape),
@@ -76,3 +82,6 @@ class Provenance:
             "Platform": platform.platform(),
             "Libraries": {name: _installed(name) for name in LIBRARIES},
         }
+
+    def _hash(self, source: Path) -> Any:
+        return self._hashes[source] if source in self._hashes else sha256_of(source)

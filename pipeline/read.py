@@ -6,6 +6,7 @@ SimpleITK's reversed axes and LPS millimetres exist in this file and nowhere els
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,9 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from finevox.errors import GeometryError, InputError
+from finevox.pipeline.load import load_image
 from finevox.pipeline.volume import Origin, Storage
+from finevox.pipeline.voxels import forward_only, read_samples
 from finevox.transforms.grid import Grid
 
 SUFFIXES_NIBABEL = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr", ".img", ".img.gz")
@@ -27,6 +30,31 @@ DAMAGED = (EOFError, OSError, zlib.error, ValueError, MemoryError, ImageFileErro
 FORMS_APART = 0.05
 
 ImageLike = str | Path | SpatialImage
+
+
+@dataclass(frozen=True)
+class VolumeOf:
+    """One volume of an image with four axes, whose file stays open for the next one."""
+
+    image: SpatialImage
+    dataobj: Any
+    path: Path | None
+    index: int
+
+
+def volumes_of(source: ImageLike) -> list[VolumeOf]:
+    """The volumes of an image, to be read in their order: a file is then gone through once.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read.
+    """
+    image = read_image(source)
+    path = None if isinstance(source, SpatialImage) else Path(source)
+    dataobj = forward_only(image.dataobj)
+    count = image.shape[3] if image.ndim == 4 else 1
+    return [VolumeOf(image, dataobj, path, index) for index in range(count)]
 
 
 def read_image(source: ImageLike) -> SpatialImage:
@@ -50,7 +78,7 @@ def read_image(source: ImageLike) -> SpatialImage:
     try:
         if name.endswith((".nii", ".nii.gz", ".hdr")):
             _check_stored_spacing(path)
-        image = nib.load(path)
+        image = load_image(path)
     except (*DAMAGED, HeaderDataError) as error:
         if isinstance(error, InputError):
             raise
@@ -64,14 +92,15 @@ def read_image(source: ImageLike) -> SpatialImage:
     return image
 
 
-def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
+def read_volume(source: ImageLike | VolumeOf) -> tuple[np.ndarray[Any, Any], Origin]:
     """Read the samples of an image, and what it takes to make one like it.
 
     Returns
     -------
     samples, origin
         Samples ``(T, I, J, K)`` in real values, the file's scaling applied, with one leading
-        axis also for a 3-D file; float32 where that is exact, else float64.
+        axis also for a 3-D file and for one volume of many; float32 where that is exact, else
+        float64. They lie in memory as in a NIfTI file: the first axis of a volume fastest.
 
     Raises
     ------
@@ -80,8 +109,13 @@ def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
     GeometryError
         If its affine or its spacing cannot describe a volume.
     """
-    image = read_image(source)
-    path = None if isinstance(source, SpatialImage) else Path(source)
+    if isinstance(source, VolumeOf):
+        image, dataobj, path, volumes = source.image, source.dataobj, source.path, [source.index]
+    else:
+        image = read_image(source)
+        dataobj = forward_only(image.dataobj)
+        path = None if isinstance(source, SpatialImage) else Path(source)
+        volumes = list(range(image.shape[3] if image.ndim == 4 else 1))
     label = path or "the image"
     dtype = _stored_type(image)
     if dtype.kind not in "iuf":
@@ -101,7 +135,7 @@ def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
     except GeometryError as error:
         raise GeometryError(f"{label}: {error}; repair the header first") from error
     try:
-        samples = np.asanyarray(image.dataobj)
+        samples = read_samples(dataobj, volumes)
     except DAMAGED as error:
         raise InputError(
             f"{label}: damaged, its voxels cannot be read ({_first_line(error)}); copy it again"
@@ -111,11 +145,9 @@ def read_volume(source: ImageLike) -> tuple[np.ndarray[Any, Any], Origin]:
         float(getattr(image.dataobj, "slope", 1.0)),
         float(getattr(image.dataobj, "inter", 0.0)),
     )
-    if samples.ndim == 3:
-        samples = samples[..., None]
     header = _nifti_header(image, dtype)
     origin = Origin(grid, storage, header, path, _format(image, path), tuple(suspicions(image)))
-    return np.ascontiguousarray(np.moveaxis(_native(samples), 3, 0)), origin
+    return samples, origin
 
 
 def _format(image: SpatialImage, path: Path | None) -> str:
@@ -207,15 +239,6 @@ def _check_quaternion(header: object) -> None:
         raise GeometryError(f"its qform is no rotation ({error})") from error
     if code and not np.isfinite(qform).all():
         raise GeometryError("its qform holds NaN or Inf")
-
-
-def _native(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Samples in the machine's byte order, as float32 where that holds them exactly enough.
-
-    Integers up to 16 bits and float32 are exact in float32; wider types go to float64.
-    """
-    narrow = samples.dtype.itemsize <= (2 if samples.dtype.kind in "iu" else 4)
-    return samples.astype(np.float32 if narrow else np.float64)
 
 
 def _read_itk(paths: list[Path]) -> SpatialImage:

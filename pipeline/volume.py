@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 
+from finevox.transforms.blocks import plane_blocks
 from finevox.transforms.grid import Grid
 
 # What set_sform writes for an image that has no code of its own: "aligned to something".
@@ -28,6 +29,11 @@ class Storage:
     def is_integer(self) -> bool:
         return self.dtype.kind in "iu"
 
+    @property
+    def slope_inter(self) -> tuple[float, float]:
+        """The two numbers as a header has them: floats are stored as they are."""
+        return (self.slope, self.inter) if self.is_integer else (1.0, 0.0)
+
     def encode(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
         """Values ``(T, I, J, K)`` as they are stored, and how many the type could not hold.
 
@@ -35,20 +41,44 @@ class Storage:
         """
         if not self.is_integer:
             return values.astype(self.dtype, copy=False), 0
+        stored = np.empty_like(values, self.dtype)
+        clipped = 0
+        for volume, into in zip(values, stored, strict=True):
+            for part in plane_blocks(volume):
+                block = volume[..., part]
+                clipped += self.encode_block(block.copy(order="K"), into[..., part])
+        return stored, clipped
+
+    def encode_block(self, values: npt.NDArray[Any], out: npt.NDArray[Any]) -> int:
+        """Put values as they are stored into ``out``, and count those that the type cannot hold.
+
+        The values are spoilt: they are worked on in their own memory where that is exact.
+        """
+        if not self.is_integer:
+            out[...] = values
+            return 0
         limits = np.iinfo(self.dtype)
         # The largest float64 that the type can hold: 2**63 - 1 rounds up to one that it cannot.
         highest = float(limits.max)
         if int(highest) > limits.max:
             highest = float(np.nextafter(highest, 0))
-        stored = np.empty(values.shape, self.dtype)
+        scaled = (self.slope, self.inter) != (1.0, 0.0)
+        # Whole numbers of 16 bits, and so their limits, are exact in float32.
+        if scaled or values.dtype != np.float32 or self.dtype.itemsize > 2:
+            values = values.astype(np.float64, copy=False)
+        # The minimum of values with a NaN is NaN.
+        if np.isnan(values.min()):
+            np.copyto(values, 0.0, where=np.isnan(values))
+        if scaled:
+            values -= self.inter
+            values /= self.slope
+        np.rint(values, out=values)
         clipped = 0
-        # Plane by plane: whole volumes in float64 would take several times the result's memory.
-        for index in np.ndindex(values.shape[:2]):
-            plane = np.nan_to_num(values[index].astype(np.float64), posinf=np.inf, neginf=-np.inf)
-            plane = np.rint((plane - self.inter) / self.slope)
-            clipped += int(np.count_nonzero((plane < limits.min) | (plane > limits.max)))
-            stored[index] = plane.clip(limits.min, highest)
-        return stored, clipped
+        if values.min() < limits.min or values.max() > highest:
+            clipped = int(np.count_nonzero((values < limits.min) | (values > limits.max)))
+            values.clip(limits.min, highest, out=values)
+        np.copyto(out, values, casting="unsafe")
+        return clipped
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 
 from finevox.errors import GeometryError
+from finevox.transforms.blocks import in_file_order, plane_blocks
 from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention, Grid, Scale
 from finevox.transforms.intensity import Preparation
@@ -105,21 +106,32 @@ class EnlargeVolumed(MapTransform):
 class PrepareVolumed(MapTransform):
     """Scale each channel for a network and keep the record under ``<key>_preparations``.
 
-    ``rescale=False`` takes out NaN and Inf only.
+    ``rescale=False`` takes out NaN and Inf only. ``in_place=True`` writes over the tensor that
+    comes in where it can, which saves as much memory as that takes.
     """
 
-    def __init__(self, keys: KeysCollection, *, rescale: bool = True) -> None:
+    def __init__(
+        self, keys: KeysCollection, *, rescale: bool = True, in_place: bool = False
+    ) -> None:
         super().__init__(keys)
-        self.rescale = rescale
+        self.rescale, self.in_place = rescale, in_place
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
+            samples, grid = np.asarray(out[key]), grid_of(out[key])
+            channels = list(samples)
             pairs = [
-                Preparation.of(channel, rescale=self.rescale) for channel in np.asarray(out[key])
+                Preparation.of(channel, rescale=self.rescale, in_place=self.in_place)
+                for channel in channels
             ]
             scaled, records = zip(*pairs, strict=True)
-            out[key] = on_grid(np.stack(scaled), grid_of(out[key]))
+            if len(scaled) == 1:
+                samples = scaled[0][None]
+            elif not all(one is channel for one, channel in zip(scaled, channels, strict=True)):
+                samples = in_file_order(samples.shape, scaled[0].dtype)
+                np.stack(scaled, out=samples)
+            out[key] = on_grid(samples, grid)
             out[f"{key}_{PREPARATIONS}"] = records
         return out
 
@@ -137,8 +149,14 @@ class UndoPreparationd(MapTransform):
             records = out[f"{self.source}_{PREPARATIONS}"]
             grid = grid_of(out[key])
             channels = np.asarray(out[key]).reshape(-1, *grid.shape)
-            restored = np.empty(channels.shape, records[0].dtype)
+            restored = np.empty_like(channels, records[0].dtype)
             for target, record, channel in zip(restored, records, channels, strict=True):
-                target[...] = record.undo(channel, self.convention)
+                for part in plane_blocks(channel):
+                    target[..., part] = record.undo(
+                        channel[..., part],
+                        self.convention,
+                        first=part.start,
+                        of=channel.shape[-1],
+                    )
             out[key] = on_grid(restored, grid)
         return out

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections import ChainMap
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -29,13 +30,8 @@ from monai.transforms import Compose
 from finevox.errors import FinevoxError
 from finevox.networks import architecture
 from finevox.pipeline.choice import classical_method, inverted_degradation
-from finevox.pipeline.infer import (
-    ClassicalInferer,
-    DegradationInferer,
-    NetworkInferer,
-    Progress,
-    silent,
-)
+from finevox.pipeline.classical import ClassicalInferer, DegradationInferer
+from finevox.pipeline.infer import NetworkInferer, Progress, silent
 from finevox.pipeline.model import (
     choose_device,
     convention_for,
@@ -44,8 +40,9 @@ from finevox.pipeline.model import (
     method_facts,
     moves_samples,
 )
+from finevox.pipeline.pages import let_go
 from finevox.pipeline.provenance import Provenance, command_line
-from finevox.pipeline.read import ImageLike
+from finevox.pipeline.read import ImageLike, volumes_of
 from finevox.pipeline.settings import DegradeSettings, UpscaleSettings
 from finevox.pipeline.volumed import (
     RECORD,
@@ -55,8 +52,9 @@ from finevox.pipeline.volumed import (
     add_batch_axis,
 )
 from finevox.pipeline.write import check_target
-from finevox.transforms.dictionary import PrepareVolumed, UndoPreparationd
+from finevox.transforms.dictionary import PrepareVolumed
 from finevox.transforms.grid import scale_text
+from finevox.workflows.series import Series, volume_count
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +89,15 @@ class VolumeWorkflow(PythonicWorkflow):
 
     rescale: bool
     dtype: str | None
+    # Whether the volumes of a file can be computed one by one with the same result.
+    by_volume: bool
 
     @abstractmethod
     def summary(self) -> str:
         """What was done, in a line."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         """What the sidecar says of the method."""
 
     def __init__(
@@ -116,6 +116,7 @@ class VolumeWorkflow(PythonicWorkflow):
         self.output = None if output is None else Path(output)
         self.overwrite = overwrite
         self.progress = progress
+        self._report: Progress | None = None
         self.command = command or command_line()
         self.outcome: Outcome | None = None
 
@@ -140,10 +141,19 @@ class VolumeWorkflow(PythonicWorkflow):
         FinevoxError
             If the image cannot be used or the result not be written.
         """
-        with plain_errors():
-            self.evaluator.run()
-        state = self.evaluator.state
-        self.outcome = Outcome(state.output[RESULT], state.output[RECORD])
+        series = self._series()
+        if series is None:
+            with plain_errors():
+                self.evaluator.run()
+            state = self.evaluator.state
+            self.outcome = Outcome(state.output[RESULT], state.output[RECORD])
+            return
+        self._report = series.progress
+        try:
+            with plain_errors():
+                self.outcome = Outcome(*series.run(self.inferer))
+        finally:
+            self._report = None
 
     def load(self) -> tuple[MetaTensor, Item]:
         """The first of three stages that together are :meth:`run`: read and prepare.
@@ -163,7 +173,8 @@ class VolumeWorkflow(PythonicWorkflow):
         read, *others = self.preprocessing.transforms
         with plain_errors():
             item = read({"image": self.source})
-            return item["image"], Compose(others)(item)
+            samples = item["image"].clone()
+            return samples, Compose(others)(item)
 
     def compute(self, item: Item) -> Item:
         """The second stage: the result of a prepared image is under ``pred``."""
@@ -183,6 +194,20 @@ class VolumeWorkflow(PythonicWorkflow):
             item = self.postprocessing(item)
         self.outcome = Outcome(item[RESULT], item[RECORD])
         return self.outcome
+
+    def _series(self) -> Series | None:
+        """The run volume by volume, None where all volumes are one item."""
+        (*others, write) = self.postprocessing.transforms
+        lean = not others and isinstance(write, WriteVolumed) and write.undo
+        if not (self.by_volume and lean and write.output and volume_count(self.source) > 1):
+            return None
+        volumes = volumes_of(self.source)
+        return Series(volumes, self.preprocessing, self.compute, write, self.progress)
+
+    def _pieces_done(self, done: int, total: int) -> None:
+        """What an inferer calls after each piece."""
+        let_go()
+        (self._report or self.progress)(done, total)
 
     def finalize(self) -> Outcome:
         """The image and its record.
@@ -223,7 +248,9 @@ class VolumeWorkflow(PythonicWorkflow):
         return evaluator
 
     def get_preprocessing(self) -> Compose:
-        return Compose([ReadVolumed("image"), PrepareVolumed("image", rescale=self.rescale)])
+        # What was read is the workflow's own: load() keeps a copy where it is wanted.
+        prepare = PrepareVolumed("image", rescale=self.rescale, in_place=True)
+        return Compose([ReadVolumed("image"), prepare])
 
     def get_postprocessing(self) -> Compose:
         convention = self.inferer.convention
@@ -235,8 +262,9 @@ class VolumeWorkflow(PythonicWorkflow):
             output=self.output,
             overwrite=self.overwrite,
             dtype=self.dtype,
+            undo=True,
         )
-        return Compose([UndoPreparationd("pred", "image", convention), write])
+        return Compose([write])
 
 
 @contextmanager
@@ -259,6 +287,8 @@ def _one_by_one(dataset: Dataset) -> torch.utils.data.DataLoader[Any]:
 
 class UpscaleWorkflow(VolumeWorkflow):
     """Enlarge an image with a network, or by interpolation; ``settings`` say how."""
+
+    by_volume = True
 
     def __init__(
         self,
@@ -298,14 +328,17 @@ class UpscaleWorkflow(VolumeWorkflow):
             device=self.device,
             max_memory=wanted.max_memory,
             tile=wanted.tile,
-            progress=self.progress,
+            progress=self._pieces_done,
+            engine=wanted.engine,
+            precision=wanted.precision,
+            foreground=wanted.foreground,
         )
 
     def summary(self) -> str:
         how = self.method or self.network_def.spec.name
         return f"Resolution enhanced {scale_text(self.settings.scale)}-fold by {how}"
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Mapping[str, Any]:
         wanted = self.settings
         if self.method is not None:
             facts = {
@@ -314,13 +347,17 @@ class UpscaleWorkflow(VolumeWorkflow):
                 "Scale": wanted.scale,
             }
             return facts | ({"Degradation": self.degradation} if self.degradation else {})
-        return method_facts(self.network_def, wanted, self.device)
+        # What the inferer adds while it runs is part of it.
+        own = method_facts(self.network_def, wanted, self.device)
+        return ChainMap(own, self.inferer.used)
 
 
 class DegradeWorkflow(VolumeWorkflow):
     """Reduce the resolution of an image; ``settings`` say how."""
 
     rescale = False
+    # One generator draws the noise of all volumes.
+    by_volume = False
 
     def __init__(
         self,

@@ -194,8 +194,8 @@ def test_floats_are_stored_as_they_are() -> None:
 class Full(nib.Nifti1Image):
     """An image on its way to a disk that is full."""
 
-    def to_filename(self, filename: Any, **_: Any) -> None:
-        Path(filename).write_bytes(b"half an image")
+    def to_file_map(self, file_map: Any = None, dtype: Any = None, **_: Any) -> None:
+        file_map["image"].fileobj.write(b"half an image")
         raise OSError(28, "No space left on device")
 
 
