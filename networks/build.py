@@ -29,7 +29,7 @@ class Network(nn.Module):
     extra_outputs: tuple[str, ...] = ()
 
     halo: int
-    factors: tuple[int, ...]
+    factors: tuple[int, ...] = ()
     spec: ArchSpec
     settings: dict[str, Any]
 

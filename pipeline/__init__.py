@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from finevox.pipeline.infer import ClassicalInferer, DegradationInferer, NetworkInferer
+    from finevox.pipeline.classical import ClassicalInferer, DegradationInferer
+    from finevox.pipeline.infer import NetworkInferer
     from finevox.pipeline.model import get_network
     from finevox.pipeline.plan import Plan, make_plan
     from finevox.pipeline.provenance import Provenance
@@ -18,7 +19,8 @@ else:
     __getattr__, __dir__, _ = lazy_loader.attach(
         __name__,
         submod_attrs={
-            "infer": ["DegradationInferer", "ClassicalInferer", "NetworkInferer"],
+            "classical": ["ClassicalInferer", "DegradationInferer"],
+            "infer": ["NetworkInferer"],
             "model": ["get_network"],
             "plan": ["Plan", "make_plan"],
             "provenance": ["Provenance"],

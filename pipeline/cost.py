@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from finevox.networks import Network
-from finevox.pipeline.plan import allowed_size
+from finevox.transforms.tiles import allowed_size
 
 # Multiply-accumulates are those for as many samples of the result as a slice of 240x240 has.
 SAMPLES = 240 * 240

@@ -10,50 +10,41 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
+from finevox.errors import InputError
 from finevox.networks import Network
-from finevox.pipeline.memory import working_bytes
-from finevox.pipeline.plan import Plan, make_plan, network_input_shape
-from finevox.transforms.dictionary import grid_of, on_grid
+from finevox.pipeline.background import View, extents_of_box, head_box
+from finevox.pipeline.buffer import allocate, is_mapped
+from finevox.pipeline.engines.choose import AUTO, Loaded, held_bytes, load_engine
+from finevox.pipeline.factors import Axes, resolve_factors
+from finevox.pipeline.forecast import Forecast
+from finevox.pipeline.memory import SAMPLE_BYTES, result_limit, working_bytes
+from finevox.pipeline.pieces import as_slices, compute
+from finevox.pipeline.plan import Plan, make_plan
+from finevox.transforms.dictionary import grid_of
 from finevox.transforms.enlargement import Enlargement
-from finevox.transforms.grid import Convention, Grid, Scale, finest_axes, per_axis
+from finevox.transforms.grid import Convention, Grid
 from finevox.transforms.kspace import kspace_to_fov
-from finevox.transforms.resize import Degradation, convention_of, degrade, enlarge
-from finevox.transforms.tiles import tiles
+from finevox.transforms.resize import enlarge
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
-Axes = Sequence[int] | Literal["auto"]
+Samples = np.ndarray[Any, Any]
+
+# What interpolates around a foreground, on the grid that the network's output has.
+FILLING: Mapping[Convention, Enlargement] = {"fov": "bicubic", "kspace": "zerofill"}
 
 
 def silent(done: int, total: int) -> None:
     """Report nothing."""
-
-
-def resolve_factors(
-    scale: Scale, axes: Axes, grid: Grid, spatial_dims: int = 2
-) -> dict[int, float]:
-    """The axes to work along, sorted, and the factor of each.
-
-    ``"auto"`` is the two axes of finest spacing; all in 3-D and where there are three factors.
-
-    Raises
-    ------
-    InputError
-        If the axes are not different axes of a volume, or the factors are not as many.
-    """
-    if isinstance(axes, str):
-        in_plane = spatial_dims == 2 and not (isinstance(scale, Sequence) and len(scale) == 3)
-        axes = finest_axes(grid) if in_plane else (0, 1, 2)
-    return per_axis(scale, axes)
 
 
 class NetworkInferer(Inferer):
@@ -77,15 +68,23 @@ class NetworkInferer(Inferer):
     max_memory
         Bytes that the process may take, or None for what the machine has free.
     tile
-        Bound on the side of a tile's core, in samples of the network's input; None cuts only
-        where memory asks for it. The result does not depend on it.
+        Bound on the side of a tile without its halo, in samples of the network's input; None
+        cuts only where that saves work or memory asks for it. The result does not depend on it.
     progress
         Called with the number of pieces done and their total.
     moves_samples
         Whether samples of truncated k-space are moved to where the network, which learnt from
         bicubic reduction as well, takes them (:func:`~finevox.transforms.kspace.kspace_to_fov`).
+    engine
+        What executes the network: a name of
+        :data:`~finevox.pipeline.engines.choose.ENGINES`, or ``auto``.
+    precision
+        ``float32``, ``mixed``, or ``auto``: see
+        :class:`~finevox.pipeline.settings.UpscaleSettings`.
+    foreground
+        Compute the box around the head only, and interpolate around it.
 
-    ``plan`` is that of the last call.
+    ``plan`` is that of the last call, and ``used`` what a sidecar says of how it was executed.
     """
 
     def __init__(
@@ -101,6 +100,9 @@ class NetworkInferer(Inferer):
         progress: Progress = silent,
         *,
         moves_samples: bool = False,
+        engine: str = AUTO,
+        precision: str = AUTO,
+        foreground: bool = False,
     ) -> None:
         super().__init__()
         self.scale = scale
@@ -113,7 +115,11 @@ class NetworkInferer(Inferer):
         self.max_memory = max_memory
         self.tile = tile
         self.progress = progress
+        self.engine = engine
+        self.precision = precision
+        self.foreground = foreground
         self.plan: Plan | None = None
+        self.used: dict[str, Any] = {}
 
     def __call__(
         self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
@@ -123,52 +129,32 @@ class NetworkInferer(Inferer):
         Raises
         ------
         InputError
-            If the memory does not suffice.
+            If the memory does not suffice, or the engine cannot be used.
         """
-        grid = grid_of(inputs)
-        volumes = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        along = resolve_factors(self.scale, self.axes, grid, self.spatial_dims)
-        axes = tuple(along)
-        factors = {axis: int(factor) for axis, factor in along.items()}
-        wanted = [n * factors.get(axis, 1) for axis, n in enumerate(grid.shape)]
+        grid, factors = self._changes(inputs)
+        axes = tuple(factors)
         lead = self._lead(grid, factors)
-        volumes = _led(volumes, lead)
-        sides = volumes.shape[2:]
-        shape = [n * factors.get(axis, 1) for axis, n in enumerate(sides)]
+        volumes = _led(_plain(inputs), lead)
+        shape = [n * factors.get(axis, 1) for axis, n in enumerate(volumes.shape[2:])]
+        out = allocate((*volumes.shape[:2], *shape), result_limit(self.max_memory))
         count = math.prod(volumes.shape[:2])
-        working = working_bytes(
-            self.max_memory, count * math.prod(shape), self.device, self.interpolation is not None
-        )
-        self.plan = plan = make_plan(
-            cast("Network", network),
-            sides,
-            axes,
-            tuple(factors.values()),
-            working,
-            self.tile,
-        )
-        log.debug("%s", plan)
-
-        out = torch.empty((*volumes.shape[:2], *shape), dtype=torch.float32)
-        last = tuple(range(-len(axes), 0))
-        pieces = list(_pieces(plan, network_input_shape(plan, sides)))
         done = 0
+
+        def progress(some: int, pieces: int) -> None:
+            self.progress(done * pieces + some, count * pieces)
+
         for index in np.ndindex(*volumes.shape[:2]):
-            volume = volumes[index].numpy()
-            if self.interpolation is not None:
-                volume, _ = enlarge(volume, grid, self.interpolation, tuple(factors.values()), axes)
-            elif self.moves_samples:
-                volume = kspace_to_fov(volume, factors)
-            source = torch.movedim(torch.from_numpy(volume), axes, last)
-            target = torch.movedim(out[index], axes, last)
-            if len(axes) == 3:
-                source, target = source[None], target[None]
-            source = _padded(plan, source)
-            for read, keep, place in pieces:
-                piece = source[read].to(self.device, torch.float32)
-                target[place] = _run(piece, network)[keep].cpu()
-                done += 1
-                self.progress(done, count * len(pieces))
+            self._enlarge(
+                volumes[index].numpy(),
+                as_slices(out[index], axes),
+                cast("Network", network),
+                grid,
+                factors,
+                progress,
+                to_come=0 if is_mapped(out) else out[0, 0].numel() * (count - done),
+            )
+            done += 1
+        wanted = [n * factors.get(axis, 1) for axis, n in enumerate(grid.shape)]
         if any(lead):
             steps = [n * factors.get(axis, 1) for axis, n in enumerate(lead)]
             starts = [step - step // 2 for step in steps]
@@ -177,6 +163,120 @@ class NetworkInferer(Inferer):
         return MetaTensor(
             out, affine=torch.from_numpy(grid.resized(wanted, self.convention).affine.copy())
         )
+
+    def _enlarge(
+        self,
+        volume: np.ndarray[Any, Any],
+        target: torch.Tensor,
+        network: Network,
+        grid: Grid,
+        factors: Mapping[int, int],
+        progress: Progress,
+        *,
+        to_come: int,
+    ) -> None:
+        """One volume into slices ``(S, *spatial)``; ``to_come`` samples of memory are not yet used.
+
+        Where the memory of a device gives out, which cannot be known before, smaller pieces are
+        tried.
+        """
+        view = self._view(volume, grid, factors)
+        working = self._working(to_come)
+        while True:
+            plan, loaded = self._planned(view, network, volume.shape, factors, working)
+            try:
+                compute(plan, view, target, loaded.run, self.device, progress)
+            except torch.OutOfMemoryError:
+                working = plan.working_bytes // 2
+                log.warning("out of memory on %s: going on in smaller pieces", self.device)
+                torch.cuda.empty_cache()
+            else:
+                return
+
+    def forecast(self, inputs: torch.Tensor, network: Network) -> Forecast:
+        """What a call with these arguments would do and take, from its first volume.
+
+        One batch is computed and timed.
+
+        Raises
+        ------
+        InputError
+            As the call would.
+        """
+        grid, factors = self._changes(inputs)
+        volumes = _led(_plain(inputs), self._lead(grid, factors))
+        scale = math.prod(factors.values())
+        to_come = scale * volumes.numel()
+        if to_come * SAMPLE_BYTES > result_limit(self.max_memory):
+            to_come = 0
+        volume = volumes[0, 0].numpy()
+        view = self._view(volume, grid, factors)
+        working = self._working(to_come)
+        plan, loaded = self._planned(view, network, volume.shape, factors, working)
+        return Forecast.of(plan, view, loaded, self.device, math.prod(volumes.shape[:2]), to_come)
+
+    def _changes(self, inputs: torch.Tensor) -> tuple[Grid, dict[int, int]]:
+        """The grid of the volumes, and the factor of each axis that the network sees."""
+        grid = grid_of(inputs)
+        along = resolve_factors(self.scale, self.axes, grid, self.spatial_dims)
+        return grid, {axis: int(factor) for axis, factor in along.items()}
+
+    def _working(self, to_come: int) -> int:
+        """Bytes left for pieces; ``to_come`` samples of the result are not in memory yet."""
+        interpolated = self.interpolation is not None or self.foreground
+        return working_bytes(self.max_memory, to_come, self.device, interpolated)
+
+    def _planned(
+        self,
+        view: View,
+        network: Network,
+        sides: Sequence[int],
+        factors: Mapping[int, int],
+        working: int,
+    ) -> tuple[Plan, Loaded]:
+        """The pieces of a volume, and the network ready for them."""
+
+        def plan_within(some: int) -> Plan:
+            axes, scale = tuple(factors), tuple(factors.values())
+            return make_plan(
+                network, sides, axes, scale, some, self.tile, view.extents, exactly=self.foreground
+            )
+
+        engine = self.engine
+        try:
+            plan = plan_within(working - held_bytes(engine, network, self.device))
+        except InputError:
+            if engine != AUTO:
+                raise
+            # There is no room for another engine than PyTorch, which is loaded anyway.
+            engine, plan = "eager", plan_within(working)
+        log.debug("%s", plan)
+        self.plan = plan
+        loaded = load_engine(
+            engine, self.precision, network, plan.batch_shape, self.device, plan.flops
+        )
+        self.used |= {"Engine": loaded.engine, "Precision": loaded.precision}
+        return plan, loaded
+
+    def _view(self, volume: Samples, grid: Grid, factors: Mapping[int, int]) -> View:
+        """What the network sees of a volume, and what of it has to be computed."""
+        axes, scale = tuple(factors), tuple(factors.values())
+        interpolate = self.interpolation or (FILLING[self.convention] if self.foreground else None)
+        seen = filling = volume
+        if interpolate is not None:
+            filling, _ = enlarge(volume, grid, interpolate, scale, axes)
+        if self.interpolation is not None:
+            seen = filling
+        elif self.moves_samples:
+            seen = kspace_to_fov(volume, factors)
+        source = as_slices(torch.from_numpy(seen), axes)
+        if not self.foreground:
+            return View.of(source)
+        box = head_box(volume)
+        self.used.setdefault("Foreground", []).append([[one.start, one.stop] for one in box])
+        before = scale if self.interpolation is not None else (1,) * len(axes)
+        extents = extents_of_box(box, axes, before, len(source))
+        return View(source, extents, filling=as_slices(torch.from_numpy(filling), axes))
 
     def _lead(self, grid: Grid, factors: Mapping[int, int]) -> list[int]:
         """Samples to put before each axis so that the result lies where its affine says.
@@ -190,115 +290,13 @@ class NetworkInferer(Inferer):
         return [n % 2 if factors.get(axis, 1) > 1 else 0 for axis, n in enumerate(grid.shape)]
 
 
+def _plain(inputs: torch.Tensor) -> torch.Tensor:
+    return inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+
+
 def _led(volumes: torch.Tensor, lead: Sequence[int]) -> torch.Tensor:
     """Volumes ``(B, C, I, J, K)`` with their first samples repeated ``lead`` times."""
     if not any(lead):
         return volumes
     pairs = [side for n in reversed(lead) for side in (n, 0)]
     return torch.nn.functional.pad(volumes, pairs, mode="replicate")
-
-
-Region = tuple[slice, ...]
-
-
-def _pieces(plan: Plan, shape: Sequence[int]) -> Iterator[tuple[Region, Region, Region]]:
-    """For every piece: what to read, what to keep of its output, and where that goes."""
-    slices, *spatial = shape
-    readable = [plan.allowed_size(n) for n in spatial]
-    rule = (plan.size_multiple, plan.minimum_size)
-    for tile in tiles(spatial, plan.core, plan.halo, readable, *rule):
-        for first in range(0, slices, plan.batch):
-            some = slice(first, min(first + plan.batch, slices))
-            keep = (slice(None), *tile.keep(plan.network_scale))
-            yield (some, *tile.read), keep, (some, *tile.place(plan.network_scale))
-
-
-def _padded(plan: Plan, source: torch.Tensor) -> torch.Tensor:
-    """Slices ``(S, *spatial)`` with their edge repeated up to sides that the network takes."""
-    margins = [plan.allowed_size(n) - n for n in source.shape[1:]]
-    if not any(margins):
-        return source
-    # torch wants (before, after) from the last axis to the first.
-    pairs = [side for margin in reversed(margins) for side in (0, margin)]
-    return torch.nn.functional.pad(source[:, None], pairs, mode="replicate")[:, 0]
-
-
-def _run(piece: torch.Tensor, network: Callable[..., Any]) -> torch.Tensor:
-    """The network on one piece ``(S, *spatial)``."""
-    piece = piece[:, None]
-    if piece.dim() == 4:
-        piece = piece.contiguous(memory_format=torch.channels_last)
-    out: torch.Tensor = network(piece)[:, 0]
-    return out
-
-
-class ClassicalInferer(Inferer):
-    """A classical enlargement in the place of a network, which it does not call."""
-
-    def __init__(
-        self,
-        method: Enlargement,
-        scale: int | Sequence[int],
-        axes: Axes = "auto",
-        degradation: Degradation | None = None,
-    ) -> None:
-        super().__init__()
-        self.method, self.scale, self.axes = method, scale, axes
-        self.degradation = degradation
-        self.convention = convention_of(method, degradation)
-
-    def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> MetaTensor:
-        """``(B, C, I, J, K)`` to ``(B, C, I', J', K')``."""
-        along = resolve_factors(self.scale, self.axes, grid_of(inputs))
-        scale = [int(factor) for factor in along.values()]
-        return _per_channel(
-            inputs,
-            lambda x, grid: enlarge(x, grid, self.method, scale, tuple(along), self.degradation),
-        )
-
-
-class DegradationInferer(Inferer):
-    """A degradation in the place of a network, which it does not call."""
-
-    def __init__(
-        self,
-        kind: Degradation,
-        scale: Scale,
-        axes: Axes = "auto",
-        noise_snr_db: float | None = None,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__()
-        self.kind, self.scale, self.axes = kind, scale, axes
-        self.noise_snr_db = noise_snr_db
-        self.seed = seed
-        self.convention = convention_of(kind)
-
-    def __call__(
-        self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> MetaTensor:
-        """``(B, C, I, J, K)`` to ``(B, C, I', J', K')``."""
-        along = resolve_factors(self.scale, self.axes, grid_of(inputs))
-        generator = np.random.default_rng(self.seed)
-        return _per_channel(
-            inputs,
-            lambda x, grid: degrade(
-                x,
-                grid,
-                self.kind,
-                tuple(along.values()),
-                tuple(along),
-                noise_snr_db=self.noise_snr_db,
-                generator=generator,
-            ),
-        )
-
-
-def _per_channel(inputs: torch.Tensor, change: Callable[..., Any]) -> MetaTensor:
-    grid = grid_of(inputs)
-    volumes = np.asarray(inputs)
-    results = [change(volumes[index], grid) for index in np.ndindex(*volumes.shape[:2])]
-    stacked = np.stack([samples for samples, _ in results])
-    return on_grid(stacked.reshape(*volumes.shape[:2], *stacked.shape[1:]), results[0][1])

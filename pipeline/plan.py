@@ -1,31 +1,30 @@
-"""How a volume is cut into pieces so that a run stays within its memory.
-
-The memory a network needs is measured, not tabulated: the network runs once on PyTorch's
-``meta`` device, where tensors have sizes but no data, and the bytes alive at each moment are
-counted. They grow in proportion to the number of input samples.
-"""
+"""How a volume is cut into pieces: the least arithmetic that fits the memory."""
 
 from __future__ import annotations
 
-import copy
 import math
-import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from dask.utils import format_bytes
-from torch.utils._python_dispatch import TorchDispatchMode
+import numpy as np
+import numpy.typing as npt
 
 from finevox.errors import InputError
 from finevox.networks import Network
+from finevox.pipeline.probe import need_per_sample
+from finevox.pipeline.tiling import Extents, Region, Rules, least_work, region_of
+from finevox.transforms.tiles import Tile, allowed_size, tiles
 
-# Convolution libraries take scratch space beside the tensors, and allocators round up.
-OVERHEAD = 1.5
 # Pieces beyond this many bytes of activations gain no speed on a CPU; they only leave its cache.
 ENOUGH_BYTES = 64 * 2**20
-PROBE_SIDE = {2: 64, 3: 24}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tile of some slices, which are computed at once."""
+
+    tile: Tile
+    slices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -40,25 +39,47 @@ class Plan:
         Factor of enlargement along each of them.
     network_scale
         The network's own factors: ``scale``, or ones if its input is already interpolated.
+    shape
+        Of what the network reads: number of slices, then the sides along ``axes``.
     batch
         Slices computed at once; 1 in three dimensions.
-    core, halo
-        Samples of a tile that are kept, and those read around it, along ``axes``.
+    window
+        Samples that each tile reads along ``axes``, its halo included.
+    halo
+        Samples around a sample that the network needs to know it.
+    region
+        The part of each slice that is computed; around it everything is background.
     minimum_size, size_multiple
         What the network asks of the sides of its input.
     working_bytes
         Estimate of what computing one piece takes.
+    flops
+        Operations of computing all pieces.
+    useful_flops
+        Operations of the network on the whole, without halos and without leaving anything out.
     """
 
     axes: tuple[int, ...]
     scale: tuple[int, ...]
     network_scale: tuple[int, ...]
+    shape: tuple[int, ...]
     batch: int
-    core: tuple[int, ...]
+    window: tuple[int, ...]
     halo: int
+    region: Region
     minimum_size: int
     size_multiple: int
     working_bytes: int
+    flops: float
+    useful_flops: float
+
+    @property
+    def core(self) -> tuple[int, ...]:
+        """Samples of a tile that are kept where it is cut on both sides."""
+        return tuple(
+            side if window >= side else window - 2 * self.halo
+            for side, window in zip(self.shape[1:], self.window, strict=True)
+        )
 
     @property
     def scale_ijk(self) -> tuple[int, int, int]:
@@ -67,21 +88,53 @@ class Plan:
         i, j, k = (factor.get(axis, 1) for axis in range(3))
         return i, j, k
 
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """``(B, C, *spatial)`` of every batch."""
+        return (self.batch, 1, *self.window)
+
     def allowed_size(self, n: int) -> int:
         """The smallest side of at least ``n`` that the network takes."""
         return allowed_size(n, self.minimum_size, self.size_multiple)
 
+    def tiles(self, *, everywhere: bool = False) -> Iterator[Tile]:
+        """The tiles of a slice: of the region, or of all of it."""
+        spatial = self.shape[1:]
+        readable = [self.allowed_size(n) for n in spatial]
+        region = None if everywhere else self.region
+        return tiles(spatial, self.window, self.halo, readable, self.size_multiple, region)
 
-def allowed_size(n: int, minimum: int, multiple: int) -> int:
-    """The smallest multiple that is not below ``n`` nor the minimum."""
-    return -(-max(n, minimum) // multiple) * multiple
+    def pieces(self, extents: Extents) -> list[Piece]:
+        """What is computed: tiles that see more than background, their slices in batches."""
+        pieces: list[Piece] = []
+        for tile in self.tiles():
+            slices = np.flatnonzero(_sees(extents, tile)).tolist()
+            pieces += [
+                Piece(tile, tuple(slices[first : first + self.batch]))
+                for first in range(0, len(slices), self.batch)
+            ]
+        return pieces
+
+    def leaves_out(self, extents: Extents) -> bool:
+        """Whether any part of any slice is not computed."""
+        whole = tuple(slice(0, n) for n in self.shape[1:])
+        return self.region != whole or not all(_sees(extents, one).all() for one in self.tiles())
 
 
-def network_input_shape(plan: Plan, shape: Sequence[int]) -> tuple[int, ...]:
+def _sees(extents: Extents, tile: Tile) -> npt.NDArray[np.bool_]:
+    """Which slices hold something else than background where a tile reads."""
+    starts = np.array([read.start for read in tile.read])
+    stops = np.array([read.stop for read in tile.read])
+    return np.asarray(((extents[..., 0] < stops) & (extents[..., 1] > starts)).all(1))
+
+
+def network_input_shape(
+    network: Network, shape: Sequence[int], axes: Sequence[int], scale: Sequence[int]
+) -> tuple[int, ...]:
     """Shape of what the network reads: number of slices, then the sides along the axes."""
-    slices = math.prod(n for axis, n in enumerate(shape) if axis not in plan.axes)
-    before = [f // own for f, own in zip(plan.scale, plan.network_scale, strict=True)]
-    return (slices, *(shape[axis] * f for axis, f in zip(plan.axes, before, strict=True)))
+    slices = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
+    before = scale if network.spec.takes == "interpolated" else [1] * len(axes)
+    return (slices, *(shape[axis] * f for axis, f in zip(axes, before, strict=True)))
 
 
 def make_plan(
@@ -91,96 +144,72 @@ def make_plan(
     scale: int | Sequence[int],
     working_bytes: int,
     tile: int | None = None,
+    extents: Extents | None = None,
+    *,
+    exactly: bool = False,
 ) -> Plan:
     """Choose batch and tiles so that a piece takes at most ``working_bytes``.
 
-    Whole slices in batches where they fit, else tiles; a network that pools over its whole
-    input is never tiled. ``tile`` bounds the side of a tile's core besides.
+    Of all windows that fit, those with which the least is computed: whole slices in batches, or
+    tiles as large as they fit, or smaller ones that leave more of the background out. A network
+    that pools over its whole input is never tiled.
+
+    Parameters
+    ----------
+    shape, axes
+        Of the volume, and those that the network sees.
+    tile
+        Bound on the side of a tile without its halo.
+    extents
+        ``(S, dims, 2)``: first and last + 1 sample of each slice that is not background, both 0
+        for a slice that is; None if nothing is known.
+    exactly
+        Compute just there, instead of as far as the network's response to it reaches.
 
     Raises
     ------
     InputError
         If even the smallest sensible piece does not fit.
     """
-    spec = network.spec
-    interpolated = spec.takes == "interpolated"
+    spec, halo, multiple = network.spec, network.halo, network.size_multiple
     factors = (scale,) * len(axes) if isinstance(scale, int) else tuple(scale)
-    network_scale = (1,) * len(axes) if interpolated else factors
-    before = [f // own for f, own in zip(factors, network_scale, strict=True)]
-    sides = [shape[axis] * f for axis, f in zip(axes, before, strict=True)]
-    slices = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
-    per_sample = bytes_per_sample(network, len(axes))
-    halo = network.halo
+    whole = network_input_shape(network, shape, axes, factors)
+    slices, *sides = whole
+    readable = [allowed_size(n, spec.minimum_size, multiple) for n in sides]
+    need = need_per_sample(network)
+    if extents is None:
+        extents = np.tile([[0, n] for n in sides], (slices, 1, 1))
+    region = region_of(extents, sides, 0 if exactly else halo)
+    rules: Rules | None = Rules(halo, spec.minimum_size, multiple, tile)
+    if spec.global_pooling:
+        region, rules = tuple(slice(0, n) for n in sides), None
+    window, computed = least_work(readable, extents, region, rules, working_bytes / need.bytes)
+    samples = math.prod(window)
+    if samples * need.bytes > working_bytes:
+        from dask.utils import format_bytes
 
-    def plan(batch: int, core: Sequence[int]) -> Plan:
-        # Reads begin and end at multiples, so that rounding may add almost one at each end.
-        reach = 2 * (halo + network.size_multiple - 1)
-        whole = [allowed_size(n, spec.minimum_size, network.size_multiple) for n in sides]
-        read = math.prod(min(c + reach, n) for c, n in zip(core, whole, strict=True))
-        return Plan(
-            axes=tuple(axes),
-            scale=factors,
-            network_scale=network_scale,
-            batch=batch,
-            core=tuple(core),
-            halo=halo,
-            minimum_size=spec.minimum_size,
-            size_multiple=network.size_multiple,
-            working_bytes=int(batch * read * per_sample),
+        raise InputError(
+            f"network {spec.name} needs {format_bytes(int(samples * need.bytes))} of working "
+            f"memory for its smallest piece and {format_bytes(max(working_bytes, 0))} are left; "
+            "raise --max-memory (of a cohort: --memory-limit)"
         )
-
-    core = list(sides)
-    if tile is not None and not spec.global_pooling:
-        core = [min(side, tile) for side in sides]
-    while (need := plan(1, core).working_bytes) > working_bytes:
-        if spec.global_pooling or max(core) == 1:
-            raise InputError(
-                f"network {spec.name} needs {format_bytes(need)} of working memory for its "
-                f"smallest piece and {format_bytes(max(working_bytes, 0))} are left; raise "
-                "--max-memory (of a cohort: --memory-limit)"
-            )
-        longest = core.index(max(core))
-        core[longest] = -(-core[longest] // 2)
-    enough = max(min(working_bytes, ENOUGH_BYTES), need)
-    return plan(min(slices, enough // need), core)
-
-
-def bytes_per_sample(network: Network, spatial_dims: int) -> float:
-    """Bytes of activations that the network needs for each sample of its input."""
-    channels = network.settings["in_channels"]
-    spec = network.spec
-    side = allowed_size(PROBE_SIDE[spatial_dims], spec.minimum_size, network.size_multiple)
-    probe = torch.empty(1, channels, *[side] * spatial_dims, device="meta")
-    on_meta = copy.deepcopy(network).to("meta")
-    with torch.inference_mode(), _LiveBytes() as live:
-        on_meta(probe)
-    return float(OVERHEAD * live.peak / side**spatial_dims)
-
-
-class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that operations make, while they live."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.alive = 0
-        self.peak = 0
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for result in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(result, torch.Tensor):
-                self._count(result.untyped_storage())
-        return out
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage in self._known:
-            return
-        self._known.add(storage)
-        size = storage.nbytes()
-        self.alive += size
-        self.peak = max(self.peak, self.alive)
-        weakref.finalize(storage, self._free, size)
-
-    def _free(self, size: int) -> None:
-        self.alive -= size
+    enough = min(working_bytes, max(ENOUGH_BYTES, int(samples * need.bytes)))
+    filled = max(int((extents[:, 0, 1] > 0).sum()), 1)
+    # As few batches as there can be, and as equal, for one that is not full costs as much.
+    batches = -(-filled // int(enough // (samples * need.bytes)))
+    batch = -(-filled // batches)
+    return Plan(
+        axes=tuple(axes),
+        scale=factors,
+        network_scale=(1,) * len(axes) if spec.takes == "interpolated" else factors,
+        shape=whole,
+        batch=batch,
+        window=window,
+        halo=halo,
+        region=region,
+        minimum_size=spec.minimum_size,
+        size_multiple=multiple,
+        working_bytes=int(batch * samples * need.bytes),
+        flops=computed * samples * need.flops,
+        useful_flops=math.prod(whole) * need.flops,
+    )

@@ -17,7 +17,8 @@ from finevox.transforms.resize import DEGRADATIONS, Degradation
 
 AUTO = "auto"
 DTYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
-ENGINES = ("auto", "eager")
+ENGINES = ("auto", "eager", "compile", "openvino", "onnxruntime")
+PRECISIONS = ("auto", "float32", "mixed")
 QUALITIES: tuple[str, ...] = get_args(Quality)
 
 Axes = tuple[int, ...] | Literal["auto"]
@@ -153,12 +154,17 @@ class UpscaleSettings:
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     engine
-        How the network is executed; ``auto`` chooses.
+        What executes the network; ``auto`` chooses.
+    precision
+        ``float32``, or ``mixed``, where the network computes in 16 bits what loses little, if its
+        result is within 60 dB of that of ``float32``; ``auto`` is ``mixed`` on a GPU alone.
+    foreground
+        Compute the head's bounding box only, and interpolate around it.
     max_memory
         Bytes that the process may take.
     tile
-        Bound on the side of a tile, in samples of the network's input; None cuts only where
-        memory asks for it. The result does not depend on it.
+        Bound on the side of a tile without its halo, in samples of the network's input; None
+        cuts only where that saves work or memory asks for it. The result does not depend on it.
     self_ensemble
         Average over the symmetries of the plane: slower by their number, a little better.
     dtype
@@ -185,6 +191,8 @@ class UpscaleSettings:
     dtype: str | None = None
     random_weights: bool = False
     quality: Quality = "fast"
+    precision: str = "auto"
+    foreground: bool = False
 
     def __post_init__(self) -> None:
         _check_common(self.axes, self.dtype)
@@ -198,6 +206,8 @@ class UpscaleSettings:
             )
         if self.engine not in ENGINES:
             raise InputError(f"engine {self.engine!r}: choose one of {', '.join(ENGINES)}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision {self.precision!r}: choose one of {', '.join(PRECISIONS)}")
         if self.quality not in QUALITIES:
             raise InputError(f"quality {self.quality!r}: choose one of {', '.join(QUALITIES)}")
         if self.tile is not None and not is_whole(self.tile, least=1):

@@ -21,6 +21,7 @@ from finevox.workflows.options import (
     add_command,
     degradation_options,
     dtype_option,
+    engine_options,
     grid_options,
     json_option,
     method_options,
@@ -86,6 +87,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_export(commands)
+
+    cache = add_command(commands, "cache", "list the compiled models that are kept, or remove them")
+    cache.add_argument("--clear", action="store_true", help="remove all")
+    json_option(cache)
     return parser
 
 
@@ -153,9 +158,12 @@ def _add_upscale(commands: Commands) -> None:
     _image_options(parser)
     method_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--engine", default="auto", help="auto or eager")
+    engine_options(parser)
     parser.add_argument(
         "--max-memory", metavar="SIZE", help="bound on the memory of a network's run, such as 4G"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the plan, what it would take; write nothing"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from finevox.errors import InputError
-from finevox.pipeline.infer import resolve_factors
+from finevox.pipeline.factors import resolve_factors
 from finevox.pipeline.provenance import Provenance, command_line
 from finevox.pipeline.read import ImageLike, read_volume
 from finevox.pipeline.settings import DegradeSettings

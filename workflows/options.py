@@ -132,6 +132,28 @@ def method_options(options: Options) -> None:
     )
 
 
+def engine_options(options: Options) -> None:
+    """How a network is executed."""
+    options.add_argument(
+        "--engine",
+        metavar="NAME",
+        default="auto",
+        help="auto, eager, compile, openvino or onnxruntime (default: %(default)s, the fastest "
+        "that is installed and need not be waited for)",
+    )
+    options.add_argument(
+        "--precision",
+        choices=("auto", "float32", "mixed"),
+        default="auto",
+        help="mixed computes in 16 bits, within 60 dB of float32 (default: mixed on a GPU only)",
+    )
+    options.add_argument(
+        "--foreground",
+        action="store_true",
+        help="compute the head's bounding box only, and interpolate around it",
+    )
+
+
 def degradation_options(options: Options) -> None:
     """How the resolution is reduced."""
     options.add_argument(

@@ -14,7 +14,7 @@ from small import SMALL
 
 from finevox.errors import InputError
 from finevox.networks import Network, create, load
-from finevox.transforms.tiles import tiles
+from finevox.transforms.tiles import allowed_size, tiles
 
 CELLED = ("safmn", "swinir-light")
 TINY_SWIN: dict[str, Any] = {
@@ -95,8 +95,9 @@ def in_tiles(network: Network, x: torch.Tensor, core: Sequence[int], halo: int) 
     shape = [n - 3 for n in x.shape[2:]]
     factors = network.factors
     out = x.new_full((1, 1, *[n * f for n, f in zip(shape, factors, strict=True)]), torch.nan)
-    rule = (network.spec.size_multiple, network.spec.minimum_size)
-    for tile in tiles(shape, core, halo, x.shape[2:], *rule):
+    multiple = network.spec.size_multiple
+    window = [allowed_size(one + 2 * halo, 1, multiple) for one in core]
+    for tile in tiles(shape, window, halo, x.shape[2:], multiple):
         of_tile = network(x[spatial(tile.read)])
         out[spatial(tile.place(factors))] = of_tile[spatial(tile.keep(factors))]
     return out

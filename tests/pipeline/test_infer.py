@@ -17,7 +17,7 @@ from small import IN_DIMS, LOCAL, NETWORKS, Anchored, build
 from finevox import GeometryError, InputError
 from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, architecture, create
 from finevox.pipeline import ClassicalInferer, DegradationInferer, NetworkInferer
-from finevox.pipeline.infer import resolve_factors
+from finevox.pipeline.factors import resolve_factors
 from finevox.transforms import Convention, Grid, degrade, enlarge
 
 OBLIQUE = AFFINES["oblique"]
@@ -94,7 +94,7 @@ def test_tiles_make_the_whole(name: str, spatial_dims: int) -> None:
     inferer.tile = 20
     tiled = inferer(volume, own).as_tensor()
     assert inferer.plan is not None
-    assert inferer.plan.core[0] == 20
+    assert 0 < inferer.plan.core[0] <= 20
     assert same(tiled, whole)
 
 
@@ -236,7 +236,7 @@ def test_too_little_memory_is_refused() -> None:
 def test_progress_counts_every_piece() -> None:
     seen: list[tuple[int, int]] = []
     inferer = NetworkInferer(2, (0, 1), tile=5, progress=lambda *now: seen.append(now))
-    inferer(tensor((1, 2, 10, 10, 3)), network("espcn"))
+    inferer(tensor((1, 2, 20, 20, 3)), network("espcn"))
     total = seen[0][1]
     assert total >= 2 * 4  # two volumes of four tiles
     assert seen == [(done, total) for done in range(1, total + 1)]

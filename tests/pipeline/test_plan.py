@@ -7,6 +7,7 @@ import itertools
 import math
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from finevox import InputError
 from finevox.networks import Network, create
-from finevox.pipeline import Plan, make_plan
-from finevox.pipeline.plan import OVERHEAD, bytes_per_sample, network_input_shape
+from finevox.pipeline import make_plan
+from finevox.pipeline.probe import OVERHEAD, need_per_sample
+from finevox.transforms.tiles import tile_count
 
 PLENTY = 2**40
 
@@ -28,11 +30,11 @@ def network(name: str, spatial_dims: int = 2, scale: int = 2) -> Network:
 
 @cache
 def per_sample(name: str, spatial_dims: int) -> float:
-    return bytes_per_sample(network(name, spatial_dims), spatial_dims)
+    return need_per_sample(network(name, spatial_dims)).bytes
 
 
-def sides(plan: Plan, shape: tuple[int, int, int]) -> tuple[int, ...]:
-    return network_input_shape(plan, shape)[1:]
+def bytes_per_sample(own: Network) -> float:
+    return need_per_sample(own).bytes
 
 
 SHAPES = st.tuples(*[st.integers(1, 300)] * 3)
@@ -51,26 +53,76 @@ def test_pieces_fit_the_memory_or_none_would(
     axes = pair if dims == 2 else (0, 1, 2)
     budget, own = int(10**log_bytes), network(name, dims)
     each = per_sample(name, dims)
-    grown = [n * (2 if name == "vdsr" else 1) for n in shape]
+    grown = tuple(shape[axis] * (2 if name == "vdsr" else 1) for axis in axes)
     # A core of one sample with its halo is the least that can be computed.
-    if int(math.prod(min(1 + 2 * own.halo, grown[axis]) for axis in axes) * each) > budget:
+    if math.prod(min(1 + 2 * own.halo, n) for n in grown) * each > budget:
         with pytest.raises(InputError, match="max-memory"):
             make_plan(own, shape, axes, 2, budget)
         return
     plan = make_plan(own, shape, axes, 2, budget)
-    assert sides(plan, shape) == tuple(grown[axis] for axis in axes)
-    read = [min(c + 2 * plan.halo, n) for c, n in zip(plan.core, sides(plan, shape), strict=True)]
-    assert int(plan.batch * math.prod(read) * each) <= plan.working_bytes <= budget
+    assert plan.shape[1:] == grown
+    assert int(plan.batch * math.prod(plan.window) * each) <= plan.working_bytes <= budget
     assert plan.halo >= own.halo
-    slices = math.prod(n for axis, n in enumerate(shape) if axis not in axes)
-    assert 1 <= plan.batch <= slices
-    assert all(1 <= c <= n for c, n in zip(plan.core, sides(plan, shape), strict=True))
-    if plan.core != sides(plan, shape):  # cut, and no smaller than need be
-        twice = [
-            min(2 * c + 2 * plan.halo, n)
-            for c, n in zip(plan.core, sides(plan, shape), strict=True)
-        ]
-        assert math.prod(twice) * each > budget
+    assert 1 <= plan.batch <= plan.shape[0]
+    assert all(1 <= width <= n for width, n in zip(plan.window, grown, strict=True))
+    reads = [math.prod(one.stop - one.start for one in tile.read) for tile in plan.tiles()]
+    assert plan.flops == pytest.approx(plan.shape[0] * sum(reads) * need_per_sample(own).flops)
+    assert plan.flops >= plan.useful_flops
+    if plan.window == grown:
+        assert plan.flops == pytest.approx(plan.useful_flops)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.tuples(st.integers(20, 120), st.integers(20, 120)),
+    st.floats(5.3, 7.5),
+    st.sampled_from((1, 4)),
+)
+def test_no_other_window_of_the_memory_computes_less(
+    sides: tuple[int, int], log_bytes: float, multiple: int
+) -> None:
+    own = create("espcn")
+    own.spec = dataclasses.replace(own.spec, size_multiple=multiple)
+    need, budget = need_per_sample(own), int(10**log_bytes)
+    plan = make_plan(own, (*sides, 1), (0, 1), 2, budget)
+    least = min(
+        a
+        * tile_count(ends[0], a, own.halo, multiple)
+        * b
+        * tile_count(ends[1], b, own.halo, multiple)
+        for ends in [[plan.allowed_size(n) for n in sides]]
+        for a in range(
+            multiple * -(-(2 * own.halo + 1) // multiple) + multiple, ends[0] + 1, multiple
+        )
+        for b in range(
+            multiple * -(-(2 * own.halo + 1) // multiple) + multiple, ends[1] + 1, multiple
+        )
+        if a * b * need.bytes <= budget
+    )
+    assert plan.flops <= least * need.flops * (1 + 1e-9)
+
+
+def test_slices_without_a_head_are_left_out() -> None:
+    own, shape = network("espcn"), (90, 80, 6)
+    extents = np.zeros((6, 2, 2), np.int64)
+    extents[2:4] = [[30, 50], [10, 60]]
+    plan = make_plan(own, shape, (0, 1), 2, PLENTY, extents=extents)
+    # As far around as the network's response to the head reaches, and its halo beyond.
+    assert plan.region == (slice(30 - own.halo, 50 + own.halo), slice(10 - own.halo, 60 + own.halo))
+    assert plan.window == (20 + 4 * own.halo, 50 + 4 * own.halo)
+    assert {index for piece in plan.pieces(extents) for index in piece.slices} == {2, 3}
+    assert plan.leaves_out(extents)
+    assert plan.flops == pytest.approx(2 * math.prod(plan.window) * need_per_sample(own).flops)
+    exact = make_plan(own, shape, (0, 1), 2, PLENTY, extents=extents, exactly=True)
+    assert exact.region == (slice(30, 50), slice(10, 60))
+
+
+def test_a_volume_of_background_is_one_piece_or_none() -> None:
+    extents = np.zeros((4, 2, 2), np.int64)
+    plan = make_plan(network("espcn"), (30, 20, 4), (0, 1), 2, PLENTY, extents=extents)
+    assert plan.pieces(extents) == []
+    assert plan.flops == 0
+    assert plan.leaves_out(extents)
 
 
 def test_what_fits_is_not_cut() -> None:
@@ -84,7 +136,7 @@ def test_a_network_on_an_interpolated_input_is_planned_at_its_size() -> None:
     plan = make_plan(network("vdsr"), (40, 30, 20), (0, 2), 2, PLENTY)
     assert plan.core == (80, 40)
     assert plan.network_scale == (1, 1)
-    assert network_input_shape(plan, (40, 30, 20)) == (30, 80, 40)
+    assert plan.shape == (30, 80, 40)
 
 
 @pytest.mark.parametrize("name", ["espcn", "vdsr"])
@@ -93,21 +145,22 @@ def test_factors_may_differ_between_the_axes(name: str) -> None:
     plan = make_plan(own, (40, 30, 20), (0, 2), (1, 3), PLENTY)
     assert plan.scale_ijk == (1, 1, 3)
     assert plan.core == ((40, 60) if name == "vdsr" else (40, 20))
-    assert network_input_shape(plan, (40, 30, 20)) == (30, *plan.core)
+    assert plan.shape == (30, *plan.core)
 
 
 def test_less_memory_makes_smaller_pieces() -> None:
     shape = (300, 280, 4)
     plans = [make_plan(network("fmen"), shape, (0, 1), 2, n * 2**20) for n in (400, 60, 30)]
-    sizes = [plan.batch * math.prod(plan.core) for plan in plans]
+    sizes = [plan.batch * math.prod(plan.window) for plan in plans]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 3
 
 
 @pytest.mark.parametrize("tile", [1, 7, 40])
 def test_a_bound_on_tiles_is_kept(tile: int) -> None:
-    plan = make_plan(network("espcn"), (30, 20, 3), (0, 1), 2, PLENTY, tile)
-    assert max(plan.core) == min(tile, 30)
+    plan = make_plan(network("espcn"), (30, 40, 3), (0, 1), 2, PLENTY, tile)
+    assert all(width <= tile + 2 * plan.halo for width in plan.window)
+    assert max(plan.core) <= tile
 
 
 def test_a_network_that_pools_is_whole_or_refused() -> None:
@@ -139,13 +192,13 @@ def test_memory_of_espcn_is_what_one_counts_by_hand() -> None:
 
 def test_memory_grows_with_the_channels() -> None:
     narrow, wide = (create("vdsr", features=n, trunk_layers=4) for n in (32, 64))
-    assert bytes_per_sample(wide, 2) / bytes_per_sample(narrow, 2) == pytest.approx(2, rel=0.05)
+    assert bytes_per_sample(wide) / bytes_per_sample(narrow) == pytest.approx(2, rel=0.05)
 
 
 def test_measuring_leaves_the_network_alone() -> None:
     own = create("espcn")
     before = {key: value.clone() for key, value in own.state_dict().items()}
-    bytes_per_sample(own, 2)
+    bytes_per_sample(own)
     assert all(torch.equal(value, before[key]) for key, value in own.state_dict().items())
     assert {value.device.type for value in own.state_dict().values()} == {"cpu"}
 

@@ -14,49 +14,74 @@ from scipy import ndimage
 
 from finevox.errors import GeometryError
 from finevox.transforms import Tile, tiles
+from finevox.transforms.tiles import tile_count
+
+Cut = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """Shape, core and halo in two or three dimensions."""
+def plans(draw: st.DrawFn) -> Cut:
+    """Shape, window and halo in two or three dimensions."""
     ndim = draw(st.sampled_from((2, 3)))
-    shape = draw(st.tuples(*[st.integers(1, 17)] * ndim))
-    core = draw(st.tuples(*[st.integers(1, 20)] * ndim))
-    return shape, core, draw(st.integers(0, 6))
+    halo = draw(st.integers(0, 6))
+    shape = draw(st.tuples(*[st.integers(1, 30)] * ndim))
+    window = draw(st.tuples(*[st.integers(2 * halo + 1, 2 * halo + 12)] * ndim))
+    return shape, window, halo
 
 
 @given(plan=plans())
 @settings(deadline=None, max_examples=60)
-def test_every_sample_is_in_exactly_one_core(
-    plan: tuple[tuple[int, ...], tuple[int, ...], int],
-) -> None:
-    shape, core, halo = plan
+def test_every_sample_is_in_exactly_one_core(plan: Cut) -> None:
+    shape, window, halo = plan
     seen = np.zeros(shape, int)
-    for tile in tiles(shape, core, halo):
+    for tile in tiles(shape, window, halo):
         seen[tile.core] += 1
     np.testing.assert_array_equal(seen, 1)
 
 
-@given(plan=plans())
+@given(plan=plans(), data=st.data())
 @settings(deadline=None, max_examples=60)
-def test_a_tile_reads_its_halo_as_far_as_the_array_goes(
-    plan: tuple[tuple[int, ...], tuple[int, ...], int],
-) -> None:
-    shape, core, halo = plan
-    for tile in tiles(shape, core, halo):
-        for n, width, read, kept in zip(shape, core, tile.read, tile.core, strict=True):
-            assert 0 < kept.stop - kept.start <= width
-            assert read.start == max(0, kept.start - halo)
-            assert read.stop == min(n, kept.stop + halo)
+def test_the_cores_of_a_region_are_the_region(plan: Cut, data: st.DataObject) -> None:
+    shape, window, halo = plan
+    region = []
+    for n in shape:
+        first = data.draw(st.integers(0, n - 1))
+        region.append(slice(first, data.draw(st.integers(first + 1, n))))
+    seen, wanted = np.zeros(shape, int), np.zeros(shape, int)
+    wanted[tuple(region)] = 1
+    for tile in tiles(shape, window, halo, region=region):
+        seen[tile.core] += 1
+        for n, read, kept in zip(shape, tile.read, tile.core, strict=True):
+            assert read.start <= max(0, kept.start - halo)
+            assert read.stop >= min(n, kept.stop + halo)
+    np.testing.assert_array_equal(seen, wanted)
 
 
-@given(n=st.integers(1, 100), width=st.integers(1, 40))
+@given(plan=plans(), multiple=st.integers(1, 4))
 @settings(deadline=None, max_examples=60)
-def test_cores_are_as_few_and_as_equal_as_they_can_be(n: int, width: int) -> None:
-    # A remainder of one sample would cost a whole halo.
-    lengths = [tile.core[0].stop - tile.core[0].start for tile in tiles((n,), (width,), 3)]
-    assert len(lengths) == -(-n // width)
-    assert max(lengths) - min(lengths) <= 1
+def test_all_windows_are_alike_and_read_their_halo(plan: Cut, multiple: int) -> None:
+    shape, window, halo = plan
+    window = tuple(-(-(width + multiple - 1) // multiple) * multiple for width in window)
+    readable = tuple(-(-n // multiple) * multiple for n in shape)
+    for tile in tiles(shape, window, halo, readable, multiple):
+        for n, end, width, read, kept in zip(
+            shape, readable, window, tile.read, tile.core, strict=True
+        ):
+            assert read.stop - read.start == min(width, end)
+            assert read.start % multiple == 0
+            assert 0 <= read.start <= max(0, kept.start - halo)
+            assert min(n, kept.stop + halo) <= read.stop <= end
+            assert kept.start < kept.stop
+
+
+@given(n=st.integers(1, 100), width=st.integers(1, 40), halo=st.integers(0, 5))
+@settings(deadline=None, max_examples=60)
+def test_windows_are_as_few_as_they_can_be(n: int, width: int, halo: int) -> None:
+    window = width + 2 * halo
+    count = len(list(tiles((n,), (window,), halo)))
+    assert count == tile_count(n, window, halo)
+    # So many keep all of the outer two but one halo, and all of the others but two.
+    assert count == 1 or window + (count - 1) * width >= n > window + (count - 2) * width
 
 
 def convolved(array: npt.NDArray[Any], kernel: npt.NDArray[Any], scale: Sequence[int]) -> Any:
@@ -91,25 +116,27 @@ def dense_kernel(radius: int, ndim: int) -> npt.NDArray[np.float64]:
 )
 @settings(deadline=None, max_examples=50)
 def test_piecewise_equals_whole_when_the_halo_covers_the_receptive_field(
-    plan: tuple[tuple[int, ...], tuple[int, ...], int], scale: tuple[int, ...], less: int
+    plan: Cut, scale: tuple[int, ...], less: int
 ) -> None:
-    shape, core, halo = plan
+    shape, window, halo = plan
     radius = max(min(halo, 2) - less, 0)
     array = np.random.default_rng(0).standard_normal(shape)
     kernel, factors = dense_kernel(radius, len(shape)), scale[: len(shape)]
     whole = convolved(array, kernel, factors)
-    pieces = piecewise(array, kernel, factors, list(tiles(shape, core, halo)))
+    pieces = piecewise(array, kernel, factors, list(tiles(shape, window, halo)))
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("radius", [1, 2, 3])
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_a_halo_one_smaller_shows(radius: int, ndim: int) -> None:
-    shape, scale = (14,) * ndim, (2,) * ndim
+    # Windows that share two of the smaller halos and no more.
+    window, scale = 7 + 2 * radius, (2,) * ndim
+    shape = (2 * window - 2 * (radius - 1),) * ndim
     array, kernel = np.ones(shape), dense_kernel(radius, ndim)
     whole = convolved(array, kernel, scale)
     enough, short = (
-        piecewise(array, kernel, scale, list(tiles(shape, (7,) * ndim, halo)))
+        piecewise(array, kernel, scale, list(tiles(shape, (window,) * ndim, halo)))
         for halo in (radius, radius - 1)
     )
     np.testing.assert_allclose(enough, whole, rtol=0, atol=1e-11)
@@ -122,7 +149,7 @@ def test_an_array_that_fits_is_one_tile() -> None:
     assert tile.keep((2, 3)) == tile.place((2, 3)) == (slice(0, 10), slice(0, 18))
 
 
-@pytest.mark.parametrize(("core", "halo"), [((0, 4), 1), ((4, -2), 1), ((4, 4), -1)])
-def test_a_plan_that_cannot_be_is_refused(core: tuple[int, int], halo: int) -> None:
+@pytest.mark.parametrize(("window", "halo"), [((0, 4), 1), ((5, 2), 1), ((4, 4), -1), ((7, 4), 3)])
+def test_a_window_that_keeps_nothing_is_refused(window: tuple[int, int], halo: int) -> None:
     with pytest.raises(GeometryError):
-        list(tiles((8, 8), core, halo))
+        list(tiles((8, 8), window, halo))

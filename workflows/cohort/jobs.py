@@ -30,8 +30,8 @@ from finevox.pipeline.cohort.naming import (
 )
 from finevox.pipeline.cohort.task import CaseTask
 from finevox.pipeline.cohort.worker import computing
+from finevox.pipeline.factors import resolve_factors
 from finevox.pipeline.files import sha256_of
-from finevox.pipeline.infer import resolve_factors
 from finevox.pipeline.memory import PeakMemory
 from finevox.pipeline.model import choose_device, get_network
 from finevox.pipeline.quality import quality

@@ -20,6 +20,7 @@ from finevox.workflows.options import (
     count,
     degradation_options,
     dtype_option,
+    engine_options,
     grid_options,
     json_option,
     label_of,
@@ -153,6 +154,7 @@ def job_options(parser: CommandParser) -> None:
 
     group = parser.add_argument_group("upscale and roundtrip")
     method_options(group)
+    engine_options(group)
     group.add_argument(
         "--network-for",
         metavar="CONTRAST=NAME",

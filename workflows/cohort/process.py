@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 # Seconds within which several signals are one request.
 SAME_REQUEST = 2.0
+# Seconds that the workers of others have to say that they took a plugin off.
+ANSWER_S = 10.0
 
 
 @contextmanager
@@ -64,11 +66,22 @@ class _LogFile(logging.FileHandler):
 
 
 def forget_plugin(pool: Pool, name: str) -> None:
-    """Leave a cluster of others as it was, if it is still there."""
-    try:
-        pool.client.unregister_worker_plugin(name)
-    except (OSError, RuntimeError, AttributeError) as error:
-        log.debug("%s: %s", pool.describe(), error)
+    """Leave a cluster of others as it was, if it is still there.
+
+    A worker that is frozen never answers, and Dask would wait for it: the run does not.
+    """
+
+    def ask() -> None:
+        try:
+            pool.client.unregister_worker_plugin(name)
+        except (OSError, RuntimeError, AttributeError) as error:
+            log.debug("%s: %s", pool.describe(), error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(ANSWER_S)
+    if asking.is_alive():
+        log.debug("%s: a worker does not answer, and keeps a plugin of this run", pool.describe())
 
 
 def quiet_dask(log_dir: Path) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import json
 import logging
 import math
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +14,12 @@ import torch
 
 from finevox.errors import CheckpointError, InputError
 from finevox.networks import Network
+from finevox.pipeline.engines.reason import reason
+from finevox.pipeline.onnx import onnx_graph, onnx_session, what_is_missing
 from finevox.pipeline.write import atomically
 
 log = logging.getLogger(__name__)
 
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-4
 # Batch and sides of the input that is traced, and of those that are compared.
 TRACED = (2, 11, 14, 9)
@@ -42,9 +39,8 @@ def write_onnx(network: Network, path: Path) -> None:
     InputError
         If onnx or onnxruntime is missing, or the file cannot be written.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"ONNX needs {', '.join(missing)}: pip install 'finevox[export]'")
+    if (why := what_is_missing()) is not None:
+        raise InputError(f"ONNX {why}")
     if network.spec.kind == "dictionary":
         raise CheckpointError(
             f"{network.spec.name} cannot be exported to ONNX: it takes the patches of an image in "
@@ -71,49 +67,14 @@ def _exported(network: Network) -> Any:
     """The ONNX model."""
     dims = network.settings["spatial_dims"]
     image = torch.rand(_size(network, TRACED))
-    names = {0: "batch", **{axis + 2: f"side_{axis}" for axis in range(dims)}}
     try:
-        with _silent():
-            program = torch.onnx.export(
-                network,
-                (image,),
-                dynamo=True,
-                dynamic_shapes=(names,),
-                input_names=["image"],
-                output_names=["output"],
-                verbose=False,
-            )
+        return onnx_graph(network, image, any_size=True)
     # Tracing runs the network's own code on symbols, which may raise any error.
     except Exception as error:
         raise CheckpointError(
             f"network {network.spec.name}, {dims}-D, cannot be exported to ONNX for images of any "
-            f"size ({_reason(error)}); export safetensors or a bundle instead"
+            f"size ({reason(error)}); export safetensors or a bundle instead"
         ) from error
-    assert program is not None  # noqa: S101 - with dynamo there is always one
-    return program.model_proto
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Without what the exporter prints of its progress, and of what is its own to mend."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _reason(error: Exception) -> str:
-    """The first line of the innermost error."""
-    inner: BaseException = error
-    while inner.__cause__ is not None:
-        inner = inner.__cause__
-    lines = str(inner).strip().splitlines()
-    return lines[0] if lines else type(inner).__name__
 
 
 def _difference(content: bytes, network: Network) -> float:
@@ -124,20 +85,16 @@ def _difference(content: bytes, network: Network) -> float:
     CheckpointError
         If it is more than the tolerance, relative to the largest value where that is above 1.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # of onnxruntime: errors are raised, once
     name, largest = network.spec.name, 0.0
     generator = torch.Generator().manual_seed(0)
     images = [torch.rand(_size(network, sides), generator=generator) for sides in COMPARED]
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnx_session(content)
         outputs = [session.run(None, {"image": image.numpy()})[0] for image in images]
     # onnxruntime has its own errors, without a common class.
     except Exception as error:
         raise CheckpointError(
-            f"network {name}: onnxruntime cannot run the export ({_reason(error)})"
+            f"network {name}: onnxruntime cannot run the export ({reason(error)})"
         ) from error
     for image, output in zip(images, outputs, strict=True):
         with torch.no_grad():

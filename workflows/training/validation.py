@@ -20,13 +20,13 @@ from monai.inferers import Inferer
 from monai.utils.enums import CommonKeys as Keys
 
 from finevox.networks import Network
-from finevox.pipeline.plan import allowed_size
 from finevox.pipeline.scans import Scan
 from finevox.pipeline.train_settings import TrainSettings
 from finevox.pipeline.validation import validation_pairs
 from finevox.transforms.enlargement import enlarge_array
 from finevox.transforms.metrics import psnr
 from finevox.transforms.resize import ENLARGEMENT_OF
+from finevox.transforms.tiles import allowed_size
 from finevox.workflows.training.distributed import World, of_first
 from finevox.workflows.training.engine import quiet
 

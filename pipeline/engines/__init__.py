@@ -1,0 +1,1 @@
+"""Engines: ways to execute a network on batches of one shape."""
