@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
-from monai.networks.layers.factories import Conv
 from torch import nn
+
+from finevox.networks.layers import CONVOLUTION
 
 Scale = int | Sequence[int]
 
@@ -38,7 +39,7 @@ def conv(
     spatial_dims: int, n_in: int, n_out: int, kernel_size: int = 3, *, bias: bool = True
 ) -> Any:
     """A convolution that keeps the size: stride 1, zero padding of ``kernel_size // 2``."""
-    return Conv["conv", spatial_dims](n_in, n_out, kernel_size, padding=kernel_size // 2, bias=bias)
+    return CONVOLUTION[spatial_dims](n_in, n_out, kernel_size, padding=kernel_size // 2, bias=bias)
 
 
 # Mean colour of DIV2K, of which the published networks relieve their RGB inputs.
@@ -50,7 +51,7 @@ def mean_shift(spatial_dims: int, sign: int, image_range: float) -> Any:
 
     As in sanghyun-son/EDSR-PyTorch; ``image_range`` is the intensity of white.
     """
-    layer = Conv["conv", spatial_dims](3, 3, 1)
+    layer = CONVOLUTION[spatial_dims](3, 3, 1)
     with torch.no_grad():
         layer.weight.copy_(torch.eye(3).reshape(layer.weight.shape))
         layer.bias.copy_(sign * image_range * torch.tensor(DIV2K_MEAN))

@@ -15,11 +15,11 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
-from monai.networks.layers.factories import Norm
 from torch import nn
 
 from finevox.networks.blocks import Scale, conv, scale_tuple
 from finevox.networks.build import Network
+from finevox.networks.layers import BATCH_NORM
 from finevox.networks.layout import Settings, State, count
 
 
@@ -28,7 +28,7 @@ class DenseLayer(nn.Module):
 
     def __init__(self, spatial_dims: int, n_in: int, growth: int, dropout: float) -> None:
         super().__init__()
-        self.norm = Norm["batch", spatial_dims](n_in)
+        self.norm = BATCH_NORM[spatial_dims](n_in)
         self.conv = conv(spatial_dims, n_in, growth, bias=False)
         self.dropout = nn.Dropout(dropout)
 

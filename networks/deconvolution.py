@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from monai.networks.layers.factories import Conv
+from finevox.networks.layers import TRANSPOSED
 
 
 def kernel_and_padding(factor: int, kernel_size: int | None) -> tuple[int, int]:
@@ -40,7 +40,7 @@ def deconvolution(
         If the kernel size is even or not positive.
     """
     kernels, paddings = zip(*(kernel_and_padding(f, kernel_size) for f in scale), strict=True)
-    return Conv["convtrans", spatial_dims](
+    return TRANSPOSED[spatial_dims](
         n_in,
         n_out,
         kernels,

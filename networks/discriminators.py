@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
-from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import nn
 
 from finevox.networks.blocks import Scale, he_start
 from finevox.networks.build import Network
+from finevox.networks.layers import BATCH_NORM, CONVOLUTION, GLOBAL_POOL
 
 NEGATIVE_SLOPE = 0.2
 
@@ -37,7 +37,7 @@ def descending(
     channels = in_channels
     for n, width in enumerate(width for width in widths for _ in range(2)):
         halves = n % 2 == 1
-        yield Conv["conv", spatial_dims](
+        yield CONVOLUTION[spatial_dims](
             channels,
             width,
             halving_kernel if halves else 3,
@@ -46,7 +46,7 @@ def descending(
             bias=bias or n == 0,
         )
         if n > 0:
-            yield Norm["batch", spatial_dims](width)
+            yield BATCH_NORM[spatial_dims](width)
         yield nn.LeakyReLU(NEGATIVE_SLOPE)
         channels = width
 
@@ -95,10 +95,10 @@ class SRGANDiscriminator(Discriminator):
         self.halo = 2 * (1 + 2 + 4 + 8)
         self.net = nn.Sequential(
             *descending(spatial_dims, in_channels, widths, 3, bias=True),
-            Pool["adaptiveavg", spatial_dims](1),
-            Conv["conv", spatial_dims](widths[-1], 2 * widths[-1], 1),
+            GLOBAL_POOL[spatial_dims](1),
+            CONVOLUTION[spatial_dims](widths[-1], 2 * widths[-1], 1),
             nn.LeakyReLU(NEGATIVE_SLOPE),
-            Conv["conv", spatial_dims](2 * widths[-1], 1, 1),
+            CONVOLUTION[spatial_dims](2 * widths[-1], 1, 1),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

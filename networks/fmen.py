@@ -19,11 +19,11 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
-from monai.networks.layers.factories import Norm
 from torch import nn
 
 from finevox.networks.blocks import CONVOLUTIONS, PixelShuffle, Scale, conv, scale_tuple
 from finevox.networks.build import Network, create
+from finevox.networks.layers import BATCH_NORM
 from finevox.networks.layout import Settings, State, count, first_layer, scale_of
 
 NEGATIVE_SLOPE = 0.1
@@ -110,7 +110,7 @@ class HFAB(nn.Module):
         self, spatial_dims: int, features: int, mid: int, blocks: int, ratio: int, *, trained: bool
     ) -> None:
         super().__init__()
-        norm = Norm["batch", spatial_dims]
+        norm = BATCH_NORM[spatial_dims]
         self.bn1 = norm(features) if trained else None
         self.bn2 = norm(mid) if trained else None
         self.bn3 = norm(features) if trained else None

@@ -16,12 +16,12 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
-from monai.networks.layers.factories import Pool
 from torch import nn
 
 from finevox.networks.blocks import Scale, conv, scale_tuple
 from finevox.networks.build import Network
 from finevox.networks.deconvolution import deconvolution
+from finevox.networks.layers import AVERAGE_POOL
 from finevox.networks.layout import Settings, State, count, first_layer
 
 POOL = 2
@@ -86,7 +86,7 @@ class FSCWRN(Network):
         # one more half-size sample for the last two layers, and the first one.
         self.halo = POOL * (1 + 2 * units * len(widths) + 1 + 1) + 1
         self.entry = nn.Sequential(conv(spatial_dims, in_channels, features), nn.PReLU(features))
-        self.pool = Pool["avg", spatial_dims](POOL)
+        self.pool = AVERAGE_POOL[spatial_dims](POOL)
         self.shallow = nn.Sequential(conv(spatial_dims, features, widths[0]), nn.PReLU(widths[0]))
         self.blocks = nn.ModuleList()
         n_in = widths[0]

@@ -16,11 +16,11 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone knows it by
-from monai.networks.layers.factories import Conv
 from torch import nn
 
 from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple
 from finevox.networks.build import Network
+from finevox.networks.layers import CONVOLUTION
 from finevox.networks.layout import Settings, State, count, first_layer, scale_of
 from finevox.networks.reach import Cells, cells_reach
 
@@ -54,7 +54,7 @@ class SAFM(nn.Module):
         super().__init__()
         part = features // LEVELS
         self.mfr = nn.ModuleList(
-            Conv["conv", spatial_dims](part, part, 3, padding=1, groups=part) for _ in range(LEVELS)
+            CONVOLUTION[spatial_dims](part, part, 3, padding=1, groups=part) for _ in range(LEVELS)
         )
         self.aggr = conv(spatial_dims, features, features, 1)
 

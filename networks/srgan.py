@@ -16,11 +16,11 @@ import math
 from typing import cast
 
 import torch
-from monai.networks.layers.factories import Norm
 from torch import nn
 
 from finevox.networks.blocks import PixelShuffle, Scale, conv, scale_tuple, upsampling_stages
 from finevox.networks.build import Network
+from finevox.networks.layers import BATCH_NORM
 from finevox.networks.layout import Settings, State, count, staged
 from finevox.networks.reach import upsampling_reach
 
@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, spatial_dims: int, features: int) -> None:
         super().__init__()
-        norm = Norm["batch", spatial_dims]
+        norm = BATCH_NORM[spatial_dims]
         self.conv1 = conv(spatial_dims, features, features)
         self.bn1 = norm(features)
         self.prelu = nn.PReLU()
@@ -85,7 +85,7 @@ class SRGAN(Network):
             self.add_module(name, ResidualBlock(spatial_dims, features))
         self._trunk.append(f"block{2 + blocks}")
         last = nn.Sequential(
-            conv(spatial_dims, features, features), Norm["batch", spatial_dims](features)
+            conv(spatial_dims, features, features), BATCH_NORM[spatial_dims](features)
         )
         self.add_module(self._trunk[-1], last)
         self._tail = f"block{3 + blocks}"

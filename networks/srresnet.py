@@ -14,7 +14,6 @@ import math
 from typing import cast
 
 import torch
-from monai.networks.layers.factories import Norm
 from torch import nn
 
 from finevox.networks.blocks import (
@@ -26,6 +25,7 @@ from finevox.networks.blocks import (
     upsampling_stages,
 )
 from finevox.networks.build import Network
+from finevox.networks.layers import BATCH_NORM
 from finevox.networks.layout import Settings, State, count, renamed, staged
 from finevox.networks.reach import upsampling_reach
 
@@ -35,7 +35,7 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, spatial_dims: int, features: int, *, bias: bool) -> None:
         super().__init__()
-        norm = Norm["batch", spatial_dims]
+        norm = BATCH_NORM[spatial_dims]
         self.rcb = nn.Sequential(
             conv(spatial_dims, features, features, bias=bias),
             norm(features),
@@ -99,7 +99,7 @@ class SRResNet(Network):
         )
         self.conv2 = nn.Sequential(
             conv(spatial_dims, features, features, bias=trunk_bias),
-            Norm["batch", spatial_dims](features),
+            BATCH_NORM[spatial_dims](features),
         )
         self.upsampling = nn.Sequential(
             *(UpsampleBlock(spatial_dims, features, stage) for stage in upsampling_stages(factors))

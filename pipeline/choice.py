@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from finevox.errors import CheckpointError
+from finevox.errors import CheckpointError, InputError
+from finevox.networks.architectures import architecture
 from finevox.networks.shipped import Choice, choose_shipped, find_shipped
 from finevox.pipeline.settings import UpscaleSettings
 from finevox.transforms.enlargement import ENLARGEMENTS, ITERATIVE, Enlargement
@@ -29,6 +30,25 @@ def inverted_degradation(settings: UpscaleSettings) -> Degradation | None:
 def dims_of(settings: UpscaleSettings) -> int:
     """Of the network that a request needs: 3 for volumes, 2 for slices."""
     return 3 if settings.axes != "auto" and len(settings.axes) == 3 else 2
+
+
+def check_method(settings: UpscaleSettings) -> None:
+    """Refuse a method or weights that there are not, or that cannot do what is asked for.
+
+    Raises
+    ------
+    CheckpointError
+        If there are no such weights.
+    InputError
+        If the network is unknown, or does not enlarge along the axes.
+    """
+    name = settings.network
+    if name is not None and architecture(name).kind == "discriminator":
+        raise InputError(f"network {name!r} judges images and enlarges none; see finevox networks")
+    one_axis = settings.axes != "auto" and len(settings.axes) == 1
+    if one_axis and classical_method(settings) is None:
+        raise InputError(f"axes {settings.axes}: a network needs two axes, or three")
+    weights_path(settings)
 
 
 def choice_for(settings: UpscaleSettings) -> Choice | None:

@@ -1,4 +1,7 @@
-"""What each command does: options in, result on stdout, exit code out."""
+"""What each command does: options in, result on stdout, exit code out.
+
+Each imports what it needs when it runs, and checks files before that takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,8 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, cast
-
-import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from finevox.errors import InputError
 from finevox.networks import (
@@ -25,49 +21,29 @@ from finevox.networks import (
     architecture,
     shipped,
 )
-from finevox.pipeline.settings import (
-    DegradeSettings,
-    UpscaleSettings,
-    parse_axes,
-    parse_memory,
-    parse_scale,
-    whole_scale,
-)
-from finevox.pipeline.write import check_target, stem
 from finevox.workflows.cli import DONE, SOME_FAILED
-from finevox.workflows.cohort import command as cohort
+from finevox.workflows.loading import loading
 from finevox.workflows.options import given
 
 log = logging.getLogger(__name__)
-
-TABLE_WIDTH = 192
-COUNTS = (
-    "parameters and multiply-adds: 2-D, x2, one channel, 120x120 to 240x240; field: samples of the "
-    "input that an output sample depends on; weights: mean gain in PSNR over interpolation on "
-    "validation subjects. 'finevox networks NAME' says more of one, also the licence of weights."
-)
-
-# Figures of a comparison: name, heading, format.
-FIGURES = (
-    ("psnr_db", "PSNR dB", ".2f"),
-    ("ssim_2d", "SSIM 2-D", ".4f"),
-    ("ssim_3d", "SSIM 3-D", ".4f"),
-    ("mae", "MAE", ".4g"),
-    ("nrmse", "NRMSE", ".4f"),
-    ("hfen", "HFEN", ".4f"),
-)
 
 
 def upscale(options: argparse.Namespace) -> int:
     """``finevox upscale``."""
     _check_files(options)
+    from finevox.pipeline.choice import check_method
+    from finevox.pipeline.settings import UpscaleSettings, parse_axes, parse_memory, parse_scale
+    from finevox.workflows.printed import progress_bar
+
     settings = UpscaleSettings(  # which checks that the scale is whole
         **given(options, UpscaleSettings),
         axes=parse_axes(options.axes),
         scale=cast("Any", parse_scale(options.scale)),
         max_memory=None if options.max_memory is None else parse_memory(options.max_memory),
     )
-    from finevox.workflows.volume import UpscaleWorkflow
+    check_method(settings)
+    with loading():
+        from finevox.workflows.volume import UpscaleWorkflow
 
     with progress_bar(options.input.name) as report:
         workflow = UpscaleWorkflow(
@@ -78,25 +54,35 @@ def upscale(options: argparse.Namespace) -> int:
             progress=report,
             command=options.command_line,
         )
-        workflow.initialize()
-        workflow.run()
+        if options.dry_run:
+            from finevox.workflows.dry_run import dry_run
+
+            facts = dry_run(workflow)
+        else:
+            workflow.initialize()
+            workflow.run()
+    if options.dry_run:
+        return _print_plan(options, facts)
     return _print_record(options, workflow.finalize().record)
 
 
 def degrade(options: argparse.Namespace) -> int:
     """``finevox degrade``."""
     _check_files(options)
+    from finevox.pipeline.settings import DegradeSettings, parse_axes, parse_scale
+
     settings = DegradeSettings(
         **given(options, DegradeSettings),
         axes=parse_axes(options.axes),
         scale=parse_scale(options.scale),
     )
-    from finevox.workflows.degrade import write_divisible
-    from finevox.workflows.volume import DegradeWorkflow
-
-    source = options.input
     if options.reference == options.output:
         raise InputError(f"{options.output}: OUT and the reference are one file; name two")
+    with loading():
+        from finevox.workflows.degrade import write_divisible
+        from finevox.workflows.volume import DegradeWorkflow
+
+    source = options.input
     if options.reference is not None:
         source = write_divisible(
             source,
@@ -126,13 +112,15 @@ def compare(options: argparse.Namespace) -> int:
     )
     if options.json:
         return _print_json(rows)
+    from finevox.workflows.printed import comparison_table, show
+
     table = comparison_table(rows)
     peak = "maximum of the reference" if options.peak == "max" else "as given"
     table.caption = (
         f"peak {rows[0]['peak']:g} ({peak}); SSIM: Gaussian window 11, sigma 1.5, 2-D over "
         f"slices across axis {rows[0]['slice_axis']}"
     )
-    Console().print(table)
+    show(table)
     return DONE
 
 
@@ -143,15 +131,9 @@ def info(options: argparse.Namespace) -> int:
     facts = inspect_image(options.file)
     if options.json:
         return _print_json(facts)
-    table = Table(show_header=False, box=None)
-    for name, value in facts.items():
-        if name not in ("odd", "affine") and value not in (None, ""):
-            shown = " x ".join(map(str, value)) if isinstance(value, list) else str(value)
-            table.add_row(name.replace("_", " "), shown)
-    table.add_row("affine", str(np.round(facts["affine"][:3], 4)))
-    for sentence in facts["odd"] or ["nothing"]:
-        table.add_row("odd", sentence)
-    Console().print(table)
+    from finevox.workflows.printed import info_table, show
+
+    show(info_table(facts))
     return DONE
 
 
@@ -162,40 +144,10 @@ def networks(options: argparse.Namespace) -> int:
     rows = [network_facts(spec) for spec in wanted]
     if options.json:
         return _print_json(rows)
-    console = Console()
-    if not console.is_terminal:
-        # For a pipe or a file there is no edge to wrap at.
-        console = Console(width=TABLE_WIDTH)
-    if options.name is not None:
-        console.print(facts_table(rows[0]))
-        return DONE
-    table = Table(caption=COUNTS)
-    numeric = ("parameters", "mult-adds", "field")
-    for heading in (
-        "name", "paper", "kind", "input", "scales", "dims", *numeric, "weights", "fidelity",
-        "licence",
-    ):  # fmt: skip
-        table.add_column(
-            heading,
-            justify="right" if heading in numeric else "left",
-            no_wrap=heading in ("name", "weights", *numeric),
-        )
-    for row in rows:
-        table.add_row(
-            row["name"],
-            row["citation"],
-            row["kind"],
-            row["takes"] if row["kind"] != "discriminator" else "-",
-            " ".join(map(str, row["scales"])) if row["kind"] != "discriminator" else "-",
-            " ".join(f"{dims}-D" for dims in row["spatial_dims"]),
-            f"{row['parameters']:,}" if row["parameters"] else "-",
-            f"{row['mult_adds'] / 1e9:.2f} G" if row["mult_adds"] else "-",
-            row["field"],
-            "\n".join(own["summary"] for own in row["weights"]) or "-",
-            "interpretation" if row["interpretation"] else "as published",
-            row["licence"] or "-",
-        )
-    console.print(table)
+    from finevox.workflows.printed import facts_table, networks_table, show
+
+    table = networks_table(rows) if options.name is None else facts_table(rows[0])
+    show(table, wide=True)
     return DONE
 
 
@@ -222,24 +174,6 @@ def network_facts(spec: ArchSpec) -> dict[str, Any]:
     }
 
 
-def facts_table(facts: Mapping[str, Any]) -> Table:
-    """Every fact of one row on a line of its own."""
-    table = Table(show_header=False, box=None)
-    for name, value in facts.items():
-        if value in (None, "", [], {}):
-            continue
-        if name == "weights":
-            shown = "\n".join(
-                f"{own['file']}: {own['summary']} ({own['licence']})" for own in value
-            )
-        elif isinstance(value, (list, tuple)):
-            shown = " ".join(map(str, value))
-        else:
-            shown = f"{value:,}" if name in ("parameters", "mult_adds") else str(value)
-        table.add_row(name.replace("_", " "), shown)
-    return table
-
-
 def demo(options: argparse.Namespace) -> int:
     """``finevox demo``."""
     from finevox.workflows.demo import run_demo
@@ -247,17 +181,22 @@ def demo(options: argparse.Namespace) -> int:
     rows, picture = run_demo(options.output, slices=options.slices, overwrite=options.overwrite)
     if options.json:
         return _print_json({"picture": str(picture), "figures": rows})
+    from finevox.workflows.printed import comparison_table, show
+
     table = comparison_table(rows)
     table.title = "MNI152, resolution halved in the slices and restored"
     table.caption = f"peak: maximum of the reference. Picture: {picture}"
-    Console().print(table)
+    show(table)
     return DONE
 
 
 def train(options: argparse.Namespace) -> int:
     """``finevox train``."""
-    from finevox.pipeline.recipes import parse_overrides
-    from finevox.workflows.training.command import run_training
+    from finevox.pipeline.recipes import find_recipe, parse_overrides
+
+    find_recipe(options.config)  # which refuses a name that there is not
+    with loading():
+        from finevox.workflows.training.command import run_training
 
     weights = run_training(
         options.config,
@@ -273,7 +212,12 @@ def train(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """``finevox export``."""
-    from finevox.workflows.export.command import export_weights
+    from finevox.networks import named_weights
+    from finevox.pipeline.settings import parse_scale, whole_scale
+
+    named_weights(options.weights)  # which refuses what there is not
+    with loading():
+        from finevox.workflows.export.command import export_weights
 
     written = export_weights(
         options.weights,
@@ -293,10 +237,14 @@ def export(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """``finevox evaluate``."""
-    from finevox.pipeline.recipes import parse_overrides
-    from finevox.workflows.evaluation.evaluate import run_evaluation
+    from finevox.pipeline.recipes import find_recipe, parse_overrides
+    from finevox.workflows.printed import progress_bar
 
+    find_recipe(options.config)  # which refuses a name that there is not
     settings = parse_overrides(options.settings)
+    with loading():
+        from finevox.workflows.evaluation.evaluate import run_evaluation
+
     try:
         with progress_bar("evaluate") as report:
             outcome = run_evaluation(options.config, options.data, options.output, settings, report)
@@ -309,6 +257,20 @@ def evaluate(options: argparse.Namespace) -> int:
     return SOME_FAILED if outcome.failed else DONE
 
 
+def cache(options: argparse.Namespace) -> int:
+    """``finevox cache``."""
+    from finevox.workflows.cache import run_cache
+
+    return run_cache(clear=options.clear, as_json=options.json)
+
+
+def cohort(options: argparse.Namespace) -> int:
+    """``finevox cohort``, ``cohort-status`` and ``cohort-report``."""
+    from finevox.workflows.cohort import command
+
+    return command.COMMANDS[options.command](options)
+
+
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "upscale": upscale,
     "degrade": degrade,
@@ -319,40 +281,17 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "train": train,
     "evaluate": evaluate,
     "export": export,
-    **cohort.COMMANDS,
+    "cache": cache,
+    "cohort": cohort,
+    "cohort-status": cohort,
+    "cohort-report": cohort,
 }
-
-
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Figures of several images against one reference."""
-    table = Table()
-    table.add_column("image")
-    for _, heading, _ in FIGURES:
-        table.add_column(heading, justify="right")
-    for row in rows:
-        cells = []
-        for name, _, style in FIGURES:
-            value = row[name]
-            exact = name == "psnr_db" and row["identical"]
-            cells.append("equal" if exact else "-" if value is None else format(value, style))
-        table.add_row(stem(Path(row["test"])), *cells)
-    return table
-
-
-@contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr while a terminal is watching; yields what to call with done and total."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _check_files(options: argparse.Namespace) -> None:
     """Refuse what can be refused before torch is loaded, which takes seconds."""
+    from finevox.pipeline.write import check_target
+
     check_target(options.output, overwrite=options.overwrite)
     if not options.input.exists():
         raise InputError(f"{options.input}: no such file")
@@ -377,6 +316,16 @@ def _print_record(options: argparse.Namespace, record: Mapping[str, Any]) -> int
     spacing = " x ".join(f"{mm:.4g}" for mm in record["Spacing_mm"])
     seconds = f"{record['Seconds']:.1f} s"
     sys.stdout.write(f"{options.output}: {shape}, {spacing} mm, axes {axes}, {seconds}\n")
+    return DONE
+
+
+def _print_plan(options: argparse.Namespace, facts: dict[str, Any]) -> int:
+    if options.json:
+        return _print_json(facts)
+    from finevox.workflows.dry_run import plan_table
+    from finevox.workflows.printed import show
+
+    show(plan_table(facts))
     return DONE
 
 

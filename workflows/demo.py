@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -16,9 +16,11 @@ import numpy as np
 from finevox.errors import InputError
 from finevox.pipeline.settings import DegradeSettings, UpscaleSettings
 from finevox.workflows.compare import compare_images
-from finevox.workflows.degrade import write_divisible
+from finevox.workflows.loading import loading
 from finevox.workflows.picture import draw_comparison
-from finevox.workflows.volume import DegradeWorkflow, UpscaleWorkflow
+
+if TYPE_CHECKING:
+    from finevox.workflows.volume import VolumeWorkflow
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,10 @@ def run_demo(
     picture = folder / "comparison.png"
     if picture.exists() and not overwrite:
         raise InputError(f"{picture}: exists already; choose another folder or give --overwrite")
+    with loading():
+        from finevox.workflows.degrade import write_divisible
+        from finevox.workflows.volume import DegradeWorkflow, UpscaleWorkflow
+
     settings = DegradeSettings(scale=SCALE, axes=AXES)
     reference = folder / "mni152.nii.gz"
     low = folder / "mni152_low.nii.gz"
@@ -97,6 +103,6 @@ def run_demo(
     return rows, picture
 
 
-def _run(workflow: DegradeWorkflow | UpscaleWorkflow) -> None:
+def _run(workflow: VolumeWorkflow) -> None:
     workflow.initialize()
     workflow.run()
