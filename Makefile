@@ -6,11 +6,14 @@
 #   make test-slurm  a cohort on a real SLURM of one node, which it starts and ends
 #   make docs    make docs/networks.md from the table of architectures, and the learning curves
 #   make lint    style, types and import layers
-#   make bench   run the benchmarks
+#   make bench   run the benchmarks, for hours; make bench BENCH_FLAGS=--quick, for minutes
+#   make bench-compare  whether this tree is slower than the commit BASE (HEAD~1)
+#   make bench-report   put what make bench measured into docs/performance.md
 #   make clean   remove .venv and whatever these targets left, but no results
 #
 # Variables: PYTHON (interpreter that makes .venv), PIP_FLAGS (such as an --extra-index-url with
-# CPU wheels of torch), TEST_JOBS (test processes), PYTEST_FLAGS (such as "-k grid").
+# CPU wheels of torch), TEST_JOBS (test processes), PYTEST_FLAGS (such as "-k grid"), BENCHMARKS
+# (names of scripts), BENCH_FLAGS.
 
 # A name on PATH may be a launcher of a version that is not there, so each is tried. When none is
 # new enough the last one tried says so below.
@@ -24,7 +27,11 @@ TEST_JOBS ?= 2
 PYTEST_FLAGS ?=
 
 BIN := .venv/bin
-BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+# In benchmarks/; the other files there are what these share.
+BENCHMARKS ?= startup network_pass roofline against_monai whole_command memory growth cohort \
+  read_write degradation others loader order
+BENCH_FLAGS ?=
+BASE ?= HEAD~1
 
 # What each set-up installs, and the smaller ones that it holds.
 extras-run :=
@@ -35,7 +42,7 @@ holds-test := run test
 holds-dev := run test dev
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-all test-slurm docs lint bench clean
+.PHONY: demo test test-all test-slurm docs lint bench bench-compare bench-report clean
 
 demo: .venv/.installed-run
 	@$(BIN)/finevox demo --output demo --overwrite
@@ -68,9 +75,15 @@ lint: .venv/.installed-dev
 	$(BIN)/mypy tests
 	$(BIN)/lint-imports --no-logo
 
-bench: .venv/.installed-run
-	$(if $(BENCHMARKS),,$(error benchmarks/ holds no scripts))
-	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+bench: .venv/.installed-test
+	@set -e; for name in $(BENCHMARKS); do \
+	  echo "== $$name"; $(BIN)/python benchmarks/$$name.py $(BENCH_FLAGS); done
+
+bench-compare: .venv/.installed-run
+	@$(BIN)/python benchmarks/compare.py --base $(BASE) $(BENCH_FLAGS)
+
+bench-report: .venv/.installed-run
+	@$(BIN)/python benchmarks/report.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

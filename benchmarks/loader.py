@@ -9,10 +9,10 @@ The default is FMEN x2 on phantoms, 16 patches of 40 samples each.
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import torch
+from measure import Report, options_of
 
 from finevox.networks import architecture, create
 from finevox.pipeline.patch_loader import PatchLoader
@@ -50,7 +50,7 @@ def measure(settings: TrainSettings, device: torch.device, steps: int) -> tuple[
 
 def main() -> None:
     """Print both times and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options_of(__doc__)
     parser.add_argument("--data", help="folder or list of scans (default: phantoms)")
     parser.add_argument("--network", default="fmen", help="a name of 'finevox networks'")
     parser.add_argument("--dims", type=int, default=2, choices=(2, 3))
@@ -60,8 +60,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--steps", type=int, help="default: 50, of a quick run 5")
     options = parser.parse_args()
+    steps = options.steps or (5 if options.quick else 50)
     settings = TrainSettings.from_mapping(
         {
             "network": {
@@ -77,13 +78,20 @@ def main() -> None:
                 "workers": options.workers,
                 "contrast": 1.5,
             },
-            "loop": {"epoch_length": WARM_UP + options.steps},
+            "loop": {"epoch_length": WARM_UP + steps},
         },
         "the command line",
     )
-    waiting, computing = measure(settings, torch.device(options.device), options.steps)
-    print(f"waiting {1e3 * waiting:.1f} ms, computing {1e3 * computing:.1f} ms a step")
-    print(f"loader's share: {waiting / (waiting + computing):.1%}")
+    with Report("loader", options) as report:
+        waiting, computing = measure(settings, torch.device(options.device), steps)
+        row = {
+            "network": f"{options.network}, {options.dims}-D",
+            "workers": options.workers,
+            "waiting, ms a step": 1e3 * waiting,
+            "computing, ms a step": 1e3 * computing,
+            "share of waiting": waiting / (waiting + computing),
+        }
+        report.table(f"Steps of training on {options.device}", [row])
 
 
 if __name__ == "__main__":

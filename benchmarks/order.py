@@ -14,18 +14,19 @@ network that starts slowly is behind here and may not be in the end.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from measure import Report, options_of
+
 from finevox.networks import create
 from finevox.workflows.training.command import run_training
 
 RECIPE = "order"
-STEPS_ON_PHANTOMS = 10
+STEPS_ON_PHANTOMS, QUICK_STEPS = 10, 2
 W2AMSN = {"blocks": 3, "features": 16, "recon_width": 64}
 UNITS = {"units": 4, "features": 48}
 MDRN = {"blocks": 6, "features": 32}
@@ -71,25 +72,30 @@ def gain_of(folder: Path | None, output: Path, overrides: dict[str, Any]) -> flo
 
 
 def main() -> None:
-    """Print the table as Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Train, compare, print the table."""
+    parser = options_of(__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="BIDS folder")
     parser.add_argument("--output", type=Path, help="folder of the runs (default: kept nowhere)")
     parser.add_argument("--steps", type=int, help="steps of each network (default: the recipe's)")
-    parser.add_argument("--only", default="", help="claims that contain this text")
+    parser.add_argument("--only", help="claims that contain this text")
     options = parser.parse_args()
     common: dict[str, Any] = {}
     if options.folder is None:
         common = {"data.layout": "phantoms", "data.training": [], "data.validation": []}
-    if steps := options.steps or (STEPS_ON_PHANTOMS if options.folder is None else None):
+    on_phantoms = QUICK_STEPS if options.quick else STEPS_ON_PHANTOMS
+    if steps := options.steps or (on_phantoms if options.folder is None else None):
         common["loop.epoch_length"] = steps
-    with tempfile.TemporaryDirectory() as nowhere:
-        compare(options.folder, options.output or Path(nowhere), options.only, common)
+    only = options.only or ("LESRCNN" if options.quick else "")
+    with Report("order", options) as report, tempfile.TemporaryDirectory() as nowhere:
+        rows = compare(options.folder, options.output or Path(nowhere), only, common)
+        report.table("Gain over bicubic after equal training", rows)
 
 
-def compare(folder: Path | None, output: Path, only: str, common: dict[str, Any]) -> None:
-    """Train what is not trained yet and print a row of the table for each network."""
-    print("| claim | network | parameters | gain over bicubic, dB |\n|---|---|--:|--:|")
+def compare(
+    folder: Path | None, output: Path, only: str, common: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Train what is not trained yet; a row of the table for each network."""
+    rows = []
     for claim, entries in CLAIMS.items():
         if only not in claim:
             continue
@@ -103,7 +109,16 @@ def compare(folder: Path | None, output: Path, only: str, common: dict[str, Any]
             if name == "fmen":
                 network = network.inference_form()
             parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
-            print(f"| {claim} | {label} | {parameters:,} | {gain:+.2f} |", flush=True)
+            rows.append(
+                {
+                    "claim": claim,
+                    "network": label,
+                    "parameters": parameters,
+                    "gain, dB": round(gain, 2),
+                }
+            )
+            print(f"{label}: {gain:+.2f} dB", flush=True)
+    return rows
 
 
 if __name__ == "__main__":
