@@ -15,6 +15,8 @@ from finevox.pipeline.phantom import make_phantom
 
 # Of the noise in each channel of a scan, against a range of 1000.
 NOISE = 8.0
+# Side of the grid that stripping tools resample to.
+CONFORMED = 256
 
 Volume = npt.NDArray[np.float32]
 
@@ -42,6 +44,18 @@ def stripped_head(slices: int | None = None) -> Volume:
     if slices is not None:
         chosen = np.linspace(0, volume.shape[2] - 1, slices).round().astype(int)
         volume = volume[:, :, chosen]
+    return np.ascontiguousarray(1000 * volume / volume.max())
+
+
+def conformed_head(slices: int) -> Volume:
+    """The MNI152 brain at 1 mm in 256 x 256 x 256, as stripping tools write it; some slices of it."""
+    from nilearn.datasets import load_mni152_template
+
+    volume = np.asarray(load_mni152_template(resolution=1).dataobj, dtype=np.float32)
+    before = [(CONFORMED - n) // 2 for n in volume.shape]
+    margins = [(a, CONFORMED - n - a) for a, n in zip(before, volume.shape, strict=True)]
+    chosen = np.linspace(0, CONFORMED - 1, slices).round().astype(int)
+    volume = np.pad(volume, margins)[:, :, chosen]
     return np.ascontiguousarray(1000 * volume / volume.max())
 
 

@@ -250,13 +250,19 @@ class NetworkInferer(Inferer):
                 raise
             # There is no room for another engine than PyTorch, which is loaded anyway.
             engine, plan = "eager", plan_within(working)
-        log.debug("%s", plan)
-        self.plan = plan
         loaded = load_engine(
-            engine, self.precision, network, plan.batch_shape, self.device, plan.flops
+            engine, self.precision, network, plan.batch_shape, self.device, plan.flops, plan.windows
         )
-        self.used |= {"Engine": loaded.engine, "Precision": loaded.precision}
+        self.plan = plan = plan.in_batches(loaded.batch)
+        log.debug("%s", plan)
+        self._note(Engine=loaded.engine, Precision=loaded.precision)
         return plan, loaded
+
+    def _note(self, **names: str) -> None:
+        """Add to what was used; volumes of one file may each have had another engine."""
+        for key, name in names.items():
+            before = self.used[key].split(", ") if key in self.used else []
+            self.used[key] = ", ".join(dict.fromkeys([*before, name]))
 
     def _view(self, volume: Samples, grid: Grid, factors: Mapping[int, int]) -> View:
         """What the network sees of a volume, and what of it has to be computed."""
@@ -264,7 +270,7 @@ class NetworkInferer(Inferer):
         interpolate = self.interpolation or (FILLING[self.convention] if self.foreground else None)
         seen = filling = volume
         if interpolate is not None:
-            filling, _ = enlarge(volume, grid, interpolate, scale, axes)
+            filling, _ = enlarge(volume, Grid(volume.shape, grid.affine), interpolate, scale, axes)
         if self.interpolation is not None:
             seen = filling
         elif self.moves_samples:
@@ -272,10 +278,16 @@ class NetworkInferer(Inferer):
         source = as_slices(torch.from_numpy(seen), axes)
         if not self.foreground:
             return View.of(source)
-        box = head_box(volume)
+        lead = self._lead(grid, factors)
+        box = head_box(volume[tuple(slice(n, None) for n in lead)])
         self.used.setdefault("Foreground", []).append([[one.start, one.stop] for one in box])
         before = scale if self.interpolation is not None else (1,) * len(axes)
-        extents = extents_of_box(box, axes, before, len(source))
+        # What leads goes with a head that touches it.
+        moved = [
+            slice(one.start and one.start + n, one.stop + n)
+            for one, n in zip(box, lead, strict=True)
+        ]
+        extents = extents_of_box(tuple(moved), axes, before, len(source))
         return View(source, extents, filling=as_slices(torch.from_numpy(filling), axes))
 
     def _lead(self, grid: Grid, factors: Mapping[int, int]) -> list[int]:

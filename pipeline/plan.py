@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -89,9 +90,20 @@ class Plan:
         return i, j, k
 
     @property
+    def windows(self) -> int:
+        """How many windows are computed, those of every slice counted."""
+        samples = self.flops / self.useful_flops * math.prod(self.shape)
+        return round(samples / math.prod(self.window))
+
+    @property
     def batch_shape(self) -> tuple[int, ...]:
         """``(B, C, *spatial)`` of every batch."""
         return (self.batch, 1, *self.window)
+
+    def in_batches(self, batch: int) -> Plan:
+        """The same pieces in smaller batches."""
+        working = self.working_bytes * batch // self.batch
+        return dataclasses.replace(self, batch=batch, working_bytes=working)
 
     def allowed_size(self, n: int) -> int:
         """The smallest side of at least ``n`` that the network takes."""

@@ -82,6 +82,10 @@ def read_image(source: ImageLike) -> SpatialImage:
     except (*DAMAGED, HeaderDataError) as error:
         if isinstance(error, InputError):
             raise
+        if isinstance(error, EOFError | zlib.error):
+            raise InputError(
+                f"{path}: damaged, it ends too early ({_first_line(error)}); copy it again"
+            ) from error
         known = ", ".join((*SUFFIXES_NIBABEL[:4], *SUFFIXES_ITK))
         raise InputError(
             f"{path}: not an image that can be read ({_first_line(error)}); finevox reads "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ import torch
 from finevox.errors import InputError
 from finevox.networks import Network
 from finevox.pipeline.engines.protocol import Engine, EngineError, Run
+from finevox.pipeline.engines.tune import tuned
 from finevox.pipeline.engines.verify import check
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ class Loaded:
     run: Run
     engine: str
     dtype: torch.dtype
+    batch: int
 
     @property
     def precision(self) -> str:
@@ -52,11 +55,14 @@ class Loaded:
 _loaded: weakref.WeakKeyDictionary[Network, dict[tuple[object, ...], Loaded]] = (
     weakref.WeakKeyDictionary()
 )
+# Tracing and exporting change what the whole process does: one thread at a time.
+_loading = threading.Lock()
 
 
 def held_bytes(wanted: str, network: Network, device: torch.device) -> int:
     """Bytes that an engine takes of a CPU's memory besides computing; 0 once it is loaded."""
-    if device.type != "cpu" or wanted == "eager" or _loaded.get(network):
+    loaded = any(one.engine != "eager" for one in _loaded.get(network, {}).values())
+    if device.type != "cpu" or wanted == "eager" or loaded:
         return 0
     weights: int = sum(own.nbytes for own in network.state_dict().values())
     return LIBRARY_BYTES + WEIGHTS_HELD * weights
@@ -78,8 +84,11 @@ def load_engine(
     shape: tuple[int, ...],
     device: torch.device,
     flops: float = 0.0,
+    slices: int = 0,
 ) -> Loaded:
     """Make a network ready for batches of a shape; again for the same costs nothing.
+
+    Any number of threads may use the result, as long as the network is there.
 
     Parameters
     ----------
@@ -88,9 +97,11 @@ def load_engine(
     precision
         ``float32``, ``mixed`` or ``auto``.
     shape
-        ``(B, C, *spatial)``.
+        ``(B, C, *spatial)`` of the largest batch; ``Loaded.batch`` is what it was made ready for.
     flops
         Operations of all that is to be computed, for ``auto``.
+    slices
+        How many of them that is: for many, the batch and the threads are tuned.
 
     Raises
     ------
@@ -101,20 +112,30 @@ def load_engine(
     threads = torch.get_num_threads()
     name = _automatic(device, flops) if wanted == AUTO else wanted
     dtype = _dtype(precision, network, device)
-    known = _loaded.setdefault(network, {})
     # What was asked for belongs to it: who left the engine open may have been given another.
-    key = (wanted, precision, name, dtype, shape, device, threads, network.factors)
-    if key in known:
-        return known[key]
+    asked = (wanted, precision, name, dtype, shape, device, threads, network.factors)
+    key = (*asked, *_weights(network))
     choices = [(name, dtype)]
     if precision == AUTO and dtype != torch.float32:
         choices.append((name, torch.float32))
     if wanted == AUTO and name != "eager":
         choices.append(("eager", choices[-1][1]))
-    while len(known) >= KEPT:
-        known.pop(next(iter(known)))
-    loaded = known[key] = _first_that_works(choices, network, shape, device, threads)
-    return loaded
+    with _loading:
+        known = _loaded.setdefault(network, {})
+        if key not in known:
+            while len(known) >= KEPT:
+                known.pop(next(iter(known)))
+            known[key] = _first_that_works(choices, network, shape, device, slices)
+        return known[key]
+
+
+def _weights(network: Network) -> Iterator[tuple[int, int]]:
+    """Where each tensor of a network is, and how often it was written to.
+
+    Engines hold copies, which learning or loading other weights would leave behind.
+    """
+    for own in (*network.parameters(), *network.buffers()):
+        yield own.data_ptr(), 0 if own.is_inference() else own._version
 
 
 def _first_that_works(
@@ -122,12 +143,15 @@ def _first_that_works(
     network: Network,
     shape: tuple[int, ...],
     device: torch.device,
-    threads: int,
+    slices: int,
 ) -> Loaded:
     for number, (name, dtype) in enumerate(choices, 1):
         try:
-            run = check(get_engine(name), network, shape, device, dtype, threads)
-            return Loaded(run, name, dtype)
+            engine = _usable(name, device)
+            tuning = tuned(engine, network, shape, dtype, slices)
+            of_batch = (tuning.batch, *shape[1:])
+            run = check(engine, network, of_batch, device, dtype, tuning.threads)
+            return Loaded(run, name, dtype, tuning.batch)
         except EngineError as error:
             if number == len(choices):
                 raise InputError(
@@ -135,6 +159,13 @@ def _first_that_works(
                 ) from error
             log.warning("%s; another way is taken, which may be slower", error)
     raise AssertionError("choices are never empty")
+
+
+def _usable(name: str, device: torch.device) -> Engine:
+    engine = get_engine(name)
+    if (why := engine.missing(device)) is not None:
+        raise EngineError(why)
+    return engine
 
 
 def _dtype(precision: str, network: Network, device: torch.device) -> torch.dtype:

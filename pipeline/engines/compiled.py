@@ -8,7 +8,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,10 +16,10 @@ import torch
 from finevox.networks import Network
 from finevox.pipeline.engines.cache import ModelCache
 from finevox.pipeline.engines.key import model_key
+from finevox.pipeline.engines.owned import new_folder
 from finevox.pipeline.engines.protocol import EngineError, Run
 from finevox.pipeline.engines.reason import reason
 
-FOLDER = "TORCHINDUCTOR_CACHE_DIR"
 PACKAGE, ARTEFACTS = ".pt2", ".inductor"
 # Before a CUDA graph is recorded: to compile, and to choose among the kernels of libraries.
 WARM_UPS = 3
@@ -29,7 +28,8 @@ WARM_UPS = 3
 class Compiled:
     """On CPUs compiled ahead of time, with weights packed; on GPUs replayed as a CUDA graph.
 
-    Compiling takes from ten seconds to minutes, once: the code is kept in the cache.
+    Compiling takes from ten seconds to minutes, once: the code is kept in the cache. Everything
+    that computes a tile of one GPU has to call the same function, one at a time.
     """
 
     name = "compile"
@@ -57,7 +57,11 @@ class Compiled:
         key = model_key(self.name, network, shape, dtype, threads, {"gpu": gpu})
         try:
             # Neither an inference tensor nor a gradient: the code would have to do for both.
-            with torch.inference_mode(False), torch.no_grad(), _own_folder():
+            with (
+                torch.inference_mode(False),
+                torch.no_grad(),
+                new_folder("TORCHINDUCTOR_CACHE_DIR"),
+            ):
                 if device.type == "cuda":
                     return _recorded(network, shape, dtype, cache, key)
                 if (package := cache.get(key, PACKAGE)) is not None:
@@ -118,39 +122,27 @@ def _recorded(
     compiled = torch.compile(network, dynamic=False, fullgraph=True)
     if (known := cache.get(key, ARTEFACTS)) is not None:
         torch.compiler.load_cache_artifacts(known)
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
     graph = torch.cuda.CUDAGraph()
     autocast = torch.autocast("cuda", dtype, enabled=dtype != torch.float32, cache_enabled=False)
     with torch.cuda.device(device), autocast:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
                 compiled(batch_in)
         torch.cuda.current_stream().wait_stream(stream)
         with torch.cuda.graph(graph):
             batch_out = compiled(batch_in)
+    # The graph knows where the weights are, not that they are still wanted.
+    recorded = (graph, compiled)
     if known is None and (made := torch.compiler.save_cache_artifacts()) is not None:
         cache.put(key, ARTEFACTS, made[0])
 
     def run(batch: torch.Tensor) -> torch.Tensor:
         batch_in.copy_(batch, non_blocking=True)
-        graph.replay()
+        recorded[0].replay()
         # The next replay writes over the output.
         result: torch.Tensor = batch_out.to(torch.float32, copy=True)
         return result
 
     return run
-
-
-@contextlib.contextmanager
-def _own_folder() -> Iterator[None]:
-    """Let the compiler work in a folder that is new: its own in /tmp may be anybody's."""
-    before = os.environ.get(FOLDER)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ[FOLDER] = folder
-        try:
-            yield
-        finally:
-            del os.environ[FOLDER]
-            if before is not None:
-                os.environ[FOLDER] = before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import threading
 import warnings
 from typing import Any
 
@@ -117,12 +118,14 @@ def _traced(network: Network, shape: tuple[int, ...]) -> Any:
 
 
 def _runner(compiled: Any) -> Run:
-    request = compiled.create_infer_request()
+    # One request for each thread: its result's memory is its own and is written over by its next.
+    requests = threading.local()
 
     def run(batch: torch.Tensor) -> torch.Tensor:
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
         samples = np.ascontiguousarray(batch.numpy(), dtype=np.float32)
-        # The result's memory is the engine's own and is written over by the next batch.
-        (result,) = request.infer([samples], share_inputs=True, share_outputs=True).values()
+        (result,) = requests.own.infer([samples], share_inputs=True, share_outputs=True).values()
         return torch.from_numpy(result)
 
     return run

@@ -1,11 +1,14 @@
-"""Files that nobody but their user can have changed: the only ones to take machine code from."""
+"""Files and folders that nobody but their user can have changed, to take machine code from."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,22 @@ def read_owned(path: Path) -> bytes | None:
         if not stat.S_ISREG(status.st_mode) or not is_owned(path, status):
             return None
         return file.read()
+
+
+@contextlib.contextmanager
+def new_folder(variable: str) -> Iterator[None]:
+    """Name a new folder of this user's in an environment variable; afterwards all is as before.
+
+    For a compiler that would work in a folder of a name that anybody could have made before.
+    """
+    before = {variable: os.environ[variable]} if variable in os.environ else {}
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[variable] = folder
+        try:
+            yield
+        finally:
+            del os.environ[variable]
+            os.environ.update(before)
 
 
 @functools.cache

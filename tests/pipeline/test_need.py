@@ -172,7 +172,7 @@ def test_a_run_takes_more_than_its_need_but_not_by_far(tmp_path: Path) -> None:
     small = image((32, 32, 4), "int16", 1)
     large = [
         image((256, 256, planes), dtype, slope)
-        for planes, dtype, slope in ((20, "int16", 1), (40, "int16", 0.5), (40, "float32", 1))
+        for planes, dtype, slope in ((60, "int16", 1), (80, "int16", 0.5), (80, "float32", 1))
     ]
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, small, *large],
