@@ -12,7 +12,6 @@ processor: compare voxels, not files, between machines.)
 from __future__ import annotations
 
 import io
-import os
 import struct
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from isal import isal_zlib
+
+from finevox.transforms.threads import threads as allowed_threads
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -46,15 +47,16 @@ class GzipWriter(io.BufferedIOBase):
     file
         Where the gzip stream goes. It belongs to the writer, which closes it.
     threads
-        How many deflate; None for one a core, four at most. Three more blocks of 1 MiB than
-        threads are held, no more: who writes faster waits.
+        How many deflate; None for as many as :func:`~finevox.transforms.threads.threads` allows,
+        four at most. Three more blocks of 1 MiB than threads are held, no more: who writes faster
+        waits.
 
     A writer that fails, or that an exception leaves, closes itself and its threads at once and
     does not end the stream, so that no reader takes it for whole.
     """
 
     def __init__(self, file: BinaryIO, threads: int | None = None) -> None:
-        threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
+        threads = threads or min(MAX_THREADS, allowed_threads())
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="deflate")
         self._most_pending = threads + 1
         self._pending: deque[Future[tuple[bytes, int, int]]] = deque()

@@ -70,13 +70,16 @@ class Forecast:
         # The response to background is a batch more.
         batches = len(pieces) + (view.filling is None and plan.leaves_out(view.extents))
         times = []
+        process = psutil.Process()
+        before = process.memory_info().rss
         for _ in range(TIMED):
             start = time.perf_counter()
             for result in results(loaded.run, [torch.zeros(plan.batch_shape)], device):
                 del result
             times.append(time.perf_counter() - start)
         on_host = plan.working_bytes if device.type == "cpu" else 0
-        held = psutil.Process().memory_info().rss
+        # What an engine has taken for good, or what PyTorch takes for each batch anew.
+        held = max(before, process.memory_info().rss - on_host)
         return cls(
             plan=plan,
             halo_overhead=read / kept - 1 if kept else 0.0,

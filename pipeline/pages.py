@@ -6,11 +6,14 @@ import mmap
 import os
 import sys
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 
 SCRATCH = "FINEVOX_SCRATCH"
 _mapped: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+# One thread writes a result, and lets go of pages, while another makes room for the next.
+_one_at_a_time = threading.Lock()
 
 
 def scratch_folder() -> Path:
@@ -32,7 +35,8 @@ def map_file(size: int) -> mmap.mmap:
             # Room is taken now: a full disk would kill the process at a later sample.
             os.posix_fallocate(file.fileno(), 0, size)
         pages = mmap.mmap(file.fileno(), size)
-    _mapped.add(pages)
+    with _one_at_a_time:
+        _mapped.add(pages)
     return pages
 
 
@@ -42,5 +46,7 @@ def let_go() -> None:
     The values stay, in the file; who asks for them again waits for the disk at worst.
     """
     if sys.platform == "linux":
-        for pages in list(_mapped):
+        with _one_at_a_time:
+            every = list(_mapped)
+        for pages in every:
             pages.madvise(mmap.MADV_DONTNEED)

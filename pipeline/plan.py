@@ -52,6 +52,8 @@ class Plan:
         The part of each slice that is computed; around it everything is background.
     minimum_size, size_multiple
         What the network asks of the sides of its input.
+    windows
+        How many windows are computed, those of every slice counted.
     working_bytes
         Estimate of what computing one piece takes.
     flops
@@ -70,6 +72,7 @@ class Plan:
     region: Region
     minimum_size: int
     size_multiple: int
+    windows: int
     working_bytes: int
     flops: float
     useful_flops: float
@@ -88,12 +91,6 @@ class Plan:
         factor = dict(zip(self.axes, self.scale, strict=True))
         i, j, k = (factor.get(axis, 1) for axis in range(3))
         return i, j, k
-
-    @property
-    def windows(self) -> int:
-        """How many windows are computed, those of every slice counted."""
-        samples = self.flops / self.useful_flops * math.prod(self.shape)
-        return round(samples / math.prod(self.window))
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -221,6 +218,7 @@ def make_plan(
         region=region,
         minimum_size=spec.minimum_size,
         size_multiple=multiple,
+        windows=round(computed),
         working_bytes=int(batch * samples * need.bytes),
         flops=computed * samples * need.flops,
         useful_flops=math.prod(whole) * need.flops,

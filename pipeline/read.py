@@ -1,10 +1,8 @@
-"""Reading volumes: NIfTI and MGH through nibabel, the rest and DICOM through SimpleITK.
-
-SimpleITK's reversed axes and LPS millimetres exist in this file and nowhere else.
-"""
+"""Reading volumes: NIfTI and MGH through nibabel, the rest and DICOM through SimpleITK."""
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from finevox.errors import GeometryError, InputError
+from finevox.pipeline.itk import read_dicom, read_itk
 from finevox.pipeline.load import load_image
 from finevox.pipeline.volume import Origin, Storage
 from finevox.pipeline.voxels import forward_only, read_samples
@@ -24,7 +23,6 @@ from finevox.transforms.grid import Grid
 
 SUFFIXES_NIBABEL = (".nii", ".nii.gz", ".mgz", ".mgh", ".hdr", ".img", ".img.gz")
 SUFFIXES_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 DAMAGED = (EOFError, OSError, zlib.error, ValueError, MemoryError, ImageFileError)
 # Forms that put a voxel this far apart (in voxels) are worth a word.
 FORMS_APART = 0.05
@@ -69,12 +67,12 @@ def read_image(source: ImageLike) -> SpatialImage:
         return source
     path = Path(source)
     if path.is_dir():
-        return _read_dicom(path)
+        return read_dicom(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     name = path.name.lower()
     if name.endswith(SUFFIXES_ITK):
-        return _read_itk([path])
+        return read_itk([path])
     try:
         if name.endswith((".nii", ".nii.gz", ".hdr")):
             _check_stored_spacing(path)
@@ -82,10 +80,8 @@ def read_image(source: ImageLike) -> SpatialImage:
     except (*DAMAGED, HeaderDataError) as error:
         if isinstance(error, InputError):
             raise
-        if isinstance(error, EOFError | zlib.error):
-            raise InputError(
-                f"{path}: damaged, it ends too early ({_first_line(error)}); copy it again"
-            ) from error
+        if _is_damaged(error):
+            raise InputError(f"{path}: damaged ({_first_line(error)}); copy it again") from error
         known = ", ".join((*SUFFIXES_NIBABEL[:4], *SUFFIXES_ITK))
         raise InputError(
             f"{path}: not an image that can be read ({_first_line(error)}); finevox reads "
@@ -245,55 +241,15 @@ def _check_quaternion(header: object) -> None:
         raise GeometryError("its qform holds NaN or Inf")
 
 
-def _read_itk(paths: list[Path]) -> SpatialImage:
-    import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
-
-    try:
-        image = sitk.ReadImage([str(path) for path in paths] if len(paths) > 1 else str(paths[0]))
-    except RuntimeError as error:
-        where = paths[0] if len(paths) == 1 else paths[0].parent
-        raise InputError(
-            f"{where}: not an image that can be read ({str(error).splitlines()[-1].strip()})"
-        ) from error
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise InputError(
-            f"{paths[0]}: {image.GetNumberOfComponentsPerPixel()} components for each voxel; "
-            "finevox needs one real number for each voxel"
-        )
-    array = sitk.GetArrayFromImage(image).T
-    affine = np.eye(4)
-    directions = np.eye(3)
-    dims = min(image.GetDimension(), 3)
-    full = np.reshape(image.GetDirection(), (image.GetDimension(),) * 2)
-    directions[:dims, :dims] = full[:dims, :dims]
-    spacing = np.ones(3)
-    spacing[:dims] = image.GetSpacing()[:dims]
-    affine[:3, :3] = directions * spacing
-    affine[:dims, 3] = image.GetOrigin()[:dims]
-    out = nib.Nifti1Image(array, LPS_TO_RAS @ affine, dtype=array.dtype)
-    out.header.set_xyzt_units("mm", "sec")
-    out.set_sform(out.affine, 1)
-    out.set_qform(out.affine, 1)
-    if image.GetDimension() == 4:
-        out.header.set_zooms((*out.header.get_zooms()[:3], image.GetSpacing()[3]))
-    return out
-
-
-def _read_dicom(folder: Path) -> SpatialImage:
-    import SimpleITK as sitk  # noqa: N813 - the name everyone knows it by
-
-    # ITK prints its own warnings beside the error that is raised here.
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        raise InputError(
-            f"{folder}: {len(series)} DICOM series in this folder; finevox reads a folder with "
-            "exactly one"
-        )
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
-    return _read_itk([Path(name) for name in names])
+def _is_damaged(error: BaseException) -> bool:
+    """Whether a file began as a gzip file and did not go on as one."""
+    ends = isinstance(error, EOFError | zlib.error)
+    return ends or (isinstance(error, gzip.BadGzipFile) and "Not a gzip" not in str(error))
 
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
+    # nibabel says this of a part of a volume, and that of a whole one.
+    if text.startswith(("Whoops, not enough data", "Expected ")):
+        return "it ends before its last voxel"
     return text.splitlines()[0]

@@ -22,12 +22,14 @@ from finevox.networks import (
     shipped,
 )
 from finevox.workflows.cli import DONE, SOME_FAILED
+from finevox.workflows.ending import ends_in_order
 from finevox.workflows.loading import loading
 from finevox.workflows.options import given
 
 log = logging.getLogger(__name__)
 
 
+@ends_in_order()
 def upscale(options: argparse.Namespace) -> int:
     """``finevox upscale``."""
     _check_files(options)
@@ -66,6 +68,7 @@ def upscale(options: argparse.Namespace) -> int:
     return _print_record(options, workflow.finalize().record)
 
 
+@ends_in_order()
 def degrade(options: argparse.Namespace) -> int:
     """``finevox degrade``."""
     _check_files(options)

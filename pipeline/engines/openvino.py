@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
+import sys
 import threading
 import warnings
 from typing import Any
@@ -15,6 +17,7 @@ from finevox.networks import Network
 from finevox.pipeline.engines.cache import ModelCache
 from finevox.pipeline.engines.key import model_key
 from finevox.pipeline.engines.protocol import EngineError, Run
+from finevox.pipeline.engines.reason import last_line
 from finevox.transforms.tiles import allowed_size
 
 log = logging.getLogger(__name__)
@@ -45,8 +48,7 @@ class OpenVINO:
         self, network: Network, shape: tuple[int, ...], dtype: torch.dtype, threads: int
     ) -> Run:
         """Compile, or take what was compiled before from the cache."""
-        import openvino
-
+        openvino = _library()
         core = openvino.Core()
         properties = {
             "INFERENCE_PRECISION_HINT": {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype],
@@ -68,11 +70,22 @@ class OpenVINO:
         if compiled is None:
             try:
                 compiled = core.compile_model(_converted(network, shape), "CPU", properties)
+            except EngineError:
+                raise
             except Exception as error:
                 # The converter raises whatever it likes about an operation that it does not know.
-                raise EngineError(f"openvino cannot run {network.spec.name}: {error}") from error
+                why = f"openvino cannot run {network.spec.name}: {last_line(error)}"
+                raise EngineError(why) from error
             cache.put(key, SUFFIX, compiled.export_model().getvalue())
         return _runner(compiled)
+
+
+def _library() -> Any:
+    """OpenVINO, silenced: each import of it would tell its makers so over the network."""
+    modules: dict[str, Any] = sys.modules
+    # Without this module it does without; whoever has imported it before wanted it.
+    modules.setdefault("openvino_telemetry", None)
+    return importlib.import_module("openvino")
 
 
 def _converted(network: Network, shape: tuple[int, ...]) -> Any:

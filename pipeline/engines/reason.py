@@ -8,5 +8,13 @@ def reason(error: Exception) -> str:
     inner: BaseException = error
     while inner.__cause__ is not None:
         inner = inner.__cause__
-    lines = str(inner).strip().splitlines()
-    return lines[0] if lines else type(inner).__name__
+    return _lines(inner)[0]
+
+
+def last_line(error: Exception) -> str:
+    """The last line, which is where OpenVINO says what it lacks."""
+    return _lines(error)[-1].removeprefix("-- ")
+
+
+def _lines(error: BaseException) -> list[str]:
+    return str(error).strip().splitlines() or [type(error).__name__]

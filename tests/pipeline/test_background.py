@@ -150,6 +150,33 @@ def test_a_foreground_is_that_of_the_whole_and_interpolated_around(
     np.testing.assert_array_equal(found[outside], around[outside])
 
 
+@pytest.mark.parametrize("corner", [(0, 0, 0), (14, 11, 9)])
+@pytest.mark.parametrize("axes", [(0, 1), (0, 1, 2)])
+def test_a_foreground_of_odd_sides_in_kspace_lies_where_it_is_said(
+    axes: tuple[int, ...], corner: tuple[int, int, int]
+) -> None:
+    """An odd side is led by a sample, of which neither the box nor the result knows."""
+    samples = np.zeros((41, 35, 29), np.float32)
+    samples[tuple(slice(n, n + 16) for n in corner)] = head_phantom((16, 16, 16))
+    volume, own = volume_of(samples), network("espcn", len(axes))
+    inferer = NetworkInferer(2, axes, len(axes), "kspace", foreground=True)
+    found = inferer(volume, own)
+    inferer.foreground = False
+    everywhere = inferer(volume, own)
+    assert found.shape == everywhere.shape
+    ((box,),) = (inferer.used["Foreground"],)
+    box_of_head = [[one.start, one.stop] for one in head_box(samples)]
+    assert box == box_of_head
+    inside = tuple(
+        # Sample j lies at s j + s // 2, and the first of all has no one before it.
+        slice(2 * a + 1 if a else 0, 2 * b + 1) if axis in axes else slice(a, b)
+        for axis, (a, b) in enumerate(box)
+    )
+    torch.testing.assert_close(
+        found.as_tensor()[0, 0][inside], everywhere.as_tensor()[0, 0][inside], rtol=0, atol=1e-5
+    )
+
+
 def test_the_box_holds_the_head_and_little_more() -> None:
     samples = np.zeros((60, 50, 40), np.float32)
     samples[20:44, 10:36, 12:30] = head_phantom((24, 26, 18))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,29 @@ def test_pages_that_are_let_go_are_no_longer_held(
     let_go()
     assert psutil.Process().memory_info().rss - held < 0.3 * out.nbytes
     assert float(out.mean()) == 1.0
+
+
+def test_pages_are_let_go_while_another_thread_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINEVOX_SCRATCH", str(tmp_path))
+
+    def make_room() -> None:
+        for _ in range(40):
+            kept = [allocate((4, 4, 4), 0) for _ in range(20)]
+            del kept
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            rooms = [pool.submit(make_room) for _ in range(2)]
+            while not all(room.done() for room in rooms):
+                let_go()
+            for room in rooms:
+                room.result()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_no_room_is_an_input_error_that_says_what_to_do(

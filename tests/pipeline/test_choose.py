@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import subprocess
+import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -114,6 +119,38 @@ def test_an_engine_that_is_wrong_is_not_used(caplog: pytest.LogCaptureFixture) -
         load_engine("openvino", AUTO, own, SHAPE, CPU)
 
 
+class Unknown(type(espcn())):  # type: ignore[misc]
+    """Has an operation that no engine but PyTorch knows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = super().forward(x)
+        return out if x.device.type == "meta" else torch.special.bessel_j1(out)
+
+
+class Cut(type(espcn())):  # type: ignore[misc]
+    """Gives a row less than it should."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = super().forward(x)
+        return out[:, :, :-1]
+
+
+@pytest.mark.parametrize(("kind", "why"), [(Unknown, "bessel_j1"), (Cut, "shape")])
+def test_why_another_way_is_taken_is_one_line(
+    kind: type[Network], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, plain = kind(), espcn()
+    own.spec, own.settings, own.factors = plain.spec, plain.settings, plain.factors
+    own.eval().requires_grad_(requires_grad=False)
+    with caplog.at_level(logging.WARNING):
+        loaded = load_engine(AUTO, AUTO, own, SHAPE, CPU, WORTH_LOADING_FLOPS * 2)
+    assert loaded.engine == "eager"
+    (message,) = caplog.messages
+    assert why in message
+    assert "\n" not in message
+    assert message.count("openvino cannot run") == 1
+
+
 def test_an_engine_that_is_not_there_is_said_to_be_so() -> None:
     with pytest.raises(InputError, match="openvino runs on CPUs"):
         load_engine("openvino", "float32", espcn(), SHAPE, torch.device("cuda"))
@@ -136,12 +173,37 @@ def test_mixed_precision_computes_in_fewer_bits() -> None:
 
 def test_a_network_is_made_ready_once_for_each_shape() -> None:
     own = espcn()
+    load_engine("eager", AUTO, own, SHAPE, CPU)
     assert held_bytes("openvino", own, CPU) > 0
     first = load_engine("openvino", AUTO, own, SHAPE, CPU)
     assert load_engine("openvino", AUTO, own, SHAPE, CPU) is first
     assert load_engine("openvino", AUTO, own, (1, 1, 9, 12), CPU) is not first
     assert held_bytes("openvino", own, CPU) == 0
     assert held_bytes("eager", espcn(), CPU) == 0
+
+
+SPIES = """
+import sys
+
+def tell(event, arguments):
+    if event in ("os.fork", "socket.getaddrinfo", "socket.connect"):
+        print(event, arguments, flush=True)
+
+sys.addaudithook(tell)
+import torch
+from finevox.networks import create
+from finevox.pipeline.engines.choose import load_engine
+
+own = create("espcn").inference_form().requires_grad_(requires_grad=False)
+for engine in ("openvino", "onnxruntime"):
+    load_engine(engine, "float32", own, (1, 1, 9, 12), torch.device("cpu"))
+print(sys.modules.get("openvino_telemetry"))
+"""
+
+
+def test_engines_tell_nobody_of_their_use() -> None:
+    done = subprocess.run([sys.executable, "-c", SPIES], capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
 
 
 def test_engines_are_those_that_settings_take() -> None:
@@ -163,3 +225,51 @@ def test_an_inferer_says_what_it_used(axes: tuple[int, ...]) -> None:
         results[engine] = inferer(volume, own).as_tensor()
         assert inferer.used == {"Engine": engine, "Precision": "float32"}
     assert relative_error(results["openvino"], results["eager"]) < 1e-4
+
+
+@pytest.mark.parametrize("engine", ["eager", "openvino"])
+def test_what_is_loaded_goes_with_its_network(engine: str) -> None:
+    own = espcn()
+    load_engine(engine, AUTO, own, SHAPE, CPU)
+    gone = weakref.ref(own)
+    del own
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_other_weights_are_another_network(engine: str) -> None:
+    own, other, batch = espcn(), create("espcn"), torch.rand(SHAPE)
+    before = load_engine(engine, AUTO, own, SHAPE, CPU).run(batch).clone()
+    own.load_state_dict(other.state_dict())
+    after = load_engine(engine, AUTO, own, SHAPE, CPU).run(batch)
+    assert relative_error(after, own(batch)) < 1e-4
+    assert relative_error(before, after) > 1e-2
+
+
+@pytest.mark.parametrize("engine", ["eager", "openvino", "onnxruntime"])
+def test_threads_do_not_share_results(engine: str) -> None:
+    own = espcn()
+    volumes = [
+        MetaTensor(torch.rand(1, 1, 40, 36, 12), affine=torch.eye(4, dtype=torch.float64))
+        for _ in range(4)
+    ]
+    wanted = [NetworkInferer(2, (0, 1), engine="eager")(one, own).as_tensor() for one in volumes]
+
+    def several(index: int) -> list[torch.Tensor]:
+        inferer = NetworkInferer(2, (0, 1), engine=engine, tile=6)
+        return [inferer(volumes[index], own).as_tensor() for _ in range(4)]
+
+    with ThreadPoolExecutor(len(volumes)) as pool:
+        for found, one in zip(pool.map(several, range(len(volumes))), wanted, strict=True):
+            assert all(relative_error(result, one) < 1e-4 for result in found)
+
+
+def test_every_engine_that_was_used_is_named() -> None:
+    own = espcn()
+    affine = torch.eye(4, dtype=torch.float64)
+    inferer = NetworkInferer(2, (0, 1), engine="eager")
+    for engine in ("eager", "openvino", "eager"):
+        inferer.engine = engine
+        inferer(MetaTensor(torch.rand(1, 1, 9, 8, 2), affine=affine), own)
+    assert inferer.used == {"Engine": "eager, openvino", "Precision": "float32"}

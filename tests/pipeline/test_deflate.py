@@ -95,6 +95,17 @@ def test_the_number_of_threads_does_not_show(tmp_path: Path) -> None:
     assert len(set(streams)) == 1
 
 
+def test_no_more_threads_than_the_user_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with open_gzip(tmp_path / "a.gz") as file:
+        for _ in range(4):
+            file.write(bytes(BLOCK))
+        names = [thread.name for thread in threading.enumerate()]
+    assert sum(name.startswith("deflate") for name in names) == 1
+
+
 def test_one_member_without_name_and_time(tmp_path: Path) -> None:
     content = bytes(voxels(96))
     stream = deflated(tmp_path / "a.nii.gz", [content])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,29 @@ def test_what_is_no_volume_is_refused_by_name(case: str, tmp_path: Path) -> None
 def test_missing_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_volume(tmp_path / "missing.nii.gz")
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: 2 * len(content) // 3]
+
+
+def _of_too_few_voxels(content: bytes) -> bytes:
+    return gzip.compress(gzip.decompress(content)[:-50])
+
+
+def _of_another_checksum(content: bytes) -> bytes:
+    return content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
+
+
+@pytest.mark.parametrize("damage", [_cut, _of_too_few_voxels, _of_another_checksum])
+@pytest.mark.parametrize("volumes", [(), (3,)])
+def test_a_small_file_that_is_damaged_is_not_called_one_of_another_format(
+    damage: Callable[[bytes], bytes], volumes: tuple[int, ...], tmp_path: Path
+) -> None:
+    """All of a small file is inflated with its header."""
+    data = np.random.default_rng(0).integers(0, 99, (*VOLUME.shape, *volumes)).astype(np.int16)
+    path = write_nifti(tmp_path / "a.nii.gz", data, OBLIQUE)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"damaged.*copy it again") as caught:
+        read_volume(path)
+    assert "Whoops" not in str(caught.value)

@@ -63,15 +63,17 @@ def test_finalize_before_run_says_so(scan: Path) -> None:
 def test_a_property_can_be_replaced(scan: Path) -> None:
     workflow = UpscaleWorkflow(scan, settings=UpscaleSettings(axes=(0, 1)))
     workflow.initialize()
-    workflow.inferer = NetworkInferer(scale=2, axes=(0, 1), tile=7)
+    replaced = NetworkInferer(scale=2, axes=(0, 1), engine="openvino")
+    workflow.inferer = replaced
     workflow.initialize()
     workflow.run()
-    tiled = np.asarray(workflow.finalize().image.dataobj)
-    assert workflow.inferer.plan.core == (7, 7)
+    found = np.asarray(workflow.finalize().image.dataobj)
+    assert workflow.inferer is replaced
+    assert replaced.used["Engine"] == "openvino"
     plain = UpscaleWorkflow(scan, settings=UpscaleSettings(axes=(0, 1)))
     plain.initialize()
     plain.run()
-    np.testing.assert_allclose(tiled, np.asarray(plain.finalize().image.dataobj), atol=1e-2)
+    np.testing.assert_allclose(found, np.asarray(plain.finalize().image.dataobj), atol=1e-2)
 
 
 def test_the_config_runs_the_same(scan: Path, tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,27 @@ def test_what_goes_wrong_in_the_middle_leaves_nothing(
     before = contents(tmp_path)
     with pytest.raises(error):
         run(source, output, "espcn", **options)
+    assert contents(tmp_path) == before
+
+
+COMMAND = "import sys; from finevox.workflows.cli import main; sys.exit(main())"
+
+
+def test_a_command_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 1000, (96, 96, 30, 40), np.int16)
+    source = write_nifti(tmp_path / "a.nii", noise, np.eye(4))
+    command = ["upscale", str(source), str(tmp_path / "b.nii")]
+    options = ["--network", "espcn", "--random-weights", "--engine", "eager", "--axes", "0,1"]
+    before = contents(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *command, *options], stderr=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None and not any(
+            path.stat().st_size for path in tmp_path.glob(".b.*")
+        ):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 128 + signal.SIGTERM
     assert contents(tmp_path) == before
 
 
