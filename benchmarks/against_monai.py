@@ -9,9 +9,9 @@ interpolated input gets the same interpolation in all three. Each is a process o
 in turns; the first call, which compiles or loads what was compiled, is apart.
 
 The volumes: a head with noise everywhere; a stripped brain (MNI152) in the grid of 256 voxels that
-stripping tools write; and the same cut tight, at 2 mm. What is zero need not be computed. Goals: 1.5 times as fast everywhere, FMEN 2 times, on the
-stripped brain 2.5 times; on a GPU 4 times. MONAI computes in float32 there, finevox in what it
-chooses; the results then have to agree to 60 dB.
+stripping tools write; and the same cut tight, at 2 mm. What is zero need not be computed. Goals:
+1.5 times as fast everywhere, FMEN 2 times, on the stripped brain 2.5 times; on a GPU 4 times. MONAI
+computes in float32 there, finevox in what it chooses; the results then have to agree to 60 dB.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def stripped_head(slices: int | None = None) -> Volume:
 
 
 def conformed_head(slices: int) -> Volume:
-    """The MNI152 brain at 1 mm in 256 x 256 x 256, as stripping tools write it; some slices of it."""
+    """The MNI152 brain at 1 mm in 256 x 256 x 256, as stripping tools write it; some slices."""
     from nilearn.datasets import load_mni152_template
 
     volume = np.asarray(load_mni152_template(resolution=1).dataobj, dtype=np.float32)

@@ -25,9 +25,14 @@ from finevox.pipeline.buffer import allocate, is_mapped
 from finevox.pipeline.engines.choose import AUTO, Loaded, held_bytes, load_engine
 from finevox.pipeline.factors import Axes, resolve_factors
 from finevox.pipeline.forecast import Forecast
-from finevox.pipeline.memory import SAMPLE_BYTES, result_limit, working_bytes
+from finevox.pipeline.memory import (
+    SAMPLE_BYTES,
+    least_memory,
+    result_limit,
+    working_bytes,
+)
 from finevox.pipeline.pieces import as_slices, compute
-from finevox.pipeline.plan import Plan, make_plan
+from finevox.pipeline.plan import Plan, TooLittleMemoryError, make_plan
 from finevox.transforms.dictionary import grid_of
 from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention, Grid
@@ -40,6 +45,8 @@ Progress = Callable[[int, int], None]
 Samples = np.ndarray[Any, Any]
 
 # What interpolates around a foreground, on the grid that the network's output has.
+# A bound that is advised is a little more than what would do, for no two runs hold the same.
+ADVISED = 1.05
 FILLING: Mapping[Convention, Enlargement] = {"fov": "bicubic", "kspace": "zerofill"}
 
 
@@ -183,7 +190,10 @@ class NetworkInferer(Inferer):
         view = self._view(volume, grid, factors)
         working = self._working(to_come)
         while True:
-            plan, loaded = self._planned(view, network, volume.shape, factors, working)
+            try:
+                plan, loaded = self._planned(view, network, volume.shape, factors, working)
+            except TooLittleMemoryError as error:
+                raise self._advised(error, target.numel()) from error
             try:
                 compute(plan, view, target, loaded.run, self.device, progress)
             except torch.OutOfMemoryError:
@@ -212,7 +222,10 @@ class NetworkInferer(Inferer):
         volume = volumes[0, 0].numpy()
         view = self._view(volume, grid, factors)
         working = self._working(to_come)
-        plan, loaded = self._planned(view, network, volume.shape, factors, working)
+        try:
+            plan, loaded = self._planned(view, network, volume.shape, factors, working)
+        except TooLittleMemoryError as error:
+            raise self._advised(error, scale * volume.size) from error
         return Forecast.of(plan, view, loaded, self.device, math.prod(volumes.shape[:2]), to_come)
 
     def _changes(self, inputs: torch.Tensor) -> tuple[Grid, dict[int, int]]:
@@ -223,8 +236,14 @@ class NetworkInferer(Inferer):
 
     def _working(self, to_come: int) -> int:
         """Bytes left for pieces; ``to_come`` samples of the result are not in memory yet."""
-        interpolated = self.interpolation is not None or self.foreground
-        return working_bytes(self.max_memory, to_come, self.device, interpolated)
+        return working_bytes(self.max_memory, to_come, self.device)
+
+    def _advised(self, error: TooLittleMemoryError, voxels: int) -> InputError:
+        """What to say where a bound that was given is too small: one that would do."""
+        if self.max_memory is None or self.device.type != "cpu":
+            return error
+        least = int(ADVISED * least_memory(error.needed, voxels) / 2**20)
+        return InputError(f"{error}: {least}MiB would do")
 
     def _planned(
         self,
@@ -245,7 +264,7 @@ class NetworkInferer(Inferer):
         engine = self.engine
         try:
             plan = plan_within(working - held_bytes(engine, network, self.device))
-        except InputError:
+        except TooLittleMemoryError:
             if engine != AUTO:
                 raise
             # There is no room for another engine than PyTorch, which is loaded anyway.

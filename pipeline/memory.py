@@ -22,23 +22,27 @@ SAMPLE_BYTES = 4
 LOOK_EVERY = 0.02
 
 
-def working_bytes(
-    max_memory: int | None, output_voxels: int, device: torch.device, interpolated: bool
-) -> int:
+def working_bytes(max_memory: int | None, output_voxels: int, device: torch.device) -> int:
     """Bytes left for computing pieces; negative if the volumes alone need more.
 
     ``max_memory`` bounds the whole process on the host, what is loaded already included: the
-    interpreter, the libraries, the network and the prepared input. Still to come are the samples
-    of the output, ``output_voxels``, which is 0 if they are in a file
-    (:func:`finevox.pipeline.buffer.is_mapped`); as many again for a network whose input is
-    ``interpolated`` first; and the blocks of writing. On a GPU the pieces live in its own memory,
-    which is asked for what it has free.
+    interpreter, the libraries, the network and what it is to see. Still to come are the samples of
+    the output, ``output_voxels``, which is 0 if they are in a file
+    (:func:`finevox.pipeline.buffer.is_mapped`), and the blocks of writing. On a GPU the pieces
+    live in its own memory, which is asked for what it has free.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(SHARE_OF_FREE * free)
-    volumes = output_voxels * SAMPLE_BYTES * (2 if interpolated else 1)
-    return _left(max_memory) - volumes - FINISHING_BYTES
+    return _left(max_memory) - output_voxels * SAMPLE_BYTES - FINISHING_BYTES
+
+
+def least_memory(needed: int, output_voxels: int) -> int:
+    """The least ``max_memory`` with which pieces that need so many bytes can be computed."""
+    result = output_voxels * SAMPLE_BYTES
+    in_file = result > SHARE_OF_LEFT * needed
+    held = psutil.Process().memory_info().rss + FINISHING_BYTES
+    return held + needed + (0 if in_file else result)
 
 
 def result_limit(max_memory: int | None) -> int:

@@ -20,6 +20,14 @@ from finevox.transforms.tiles import Tile, allowed_size, tiles
 ENOUGH_BYTES = 64 * 2**20
 
 
+class TooLittleMemoryError(InputError):
+    """Even the smallest piece of a network does not fit; it takes ``needed`` bytes."""
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(f"{message}; raise --max-memory (of a cohort: --memory-limit)")
+        self.needed = needed
+
+
 @dataclass(frozen=True)
 class Piece:
     """A tile of some slices, which are computed at once."""
@@ -177,7 +185,7 @@ def make_plan(
 
     Raises
     ------
-    InputError
+    TooLittleMemoryError
         If even the smallest sensible piece does not fit.
     """
     spec, halo, multiple = network.spec, network.halo, network.size_multiple
@@ -197,10 +205,11 @@ def make_plan(
     if samples * need.bytes > working_bytes:
         from dask.utils import format_bytes
 
-        raise InputError(
-            f"network {spec.name} needs {format_bytes(int(samples * need.bytes))} of working "
-            f"memory for its smallest piece and {format_bytes(max(working_bytes, 0))} are left; "
-            "raise --max-memory (of a cohort: --memory-limit)"
+        needed = int(samples * need.bytes)
+        raise TooLittleMemoryError(
+            f"network {spec.name} needs {format_bytes(needed)} of working memory for its smallest "
+            f"piece and {format_bytes(max(working_bytes, 0))} are left",
+            needed,
         )
     enough = min(working_bytes, max(ENOUGH_BYTES, int(samples * need.bytes)))
     filled = max(int((extents[:, 0, 1] > 0).sum()), 1)

@@ -20,10 +20,9 @@ from finevox.pipeline.engines.owned import new_folder
 from finevox.pipeline.engines.protocol import EngineError, Run
 from finevox.pipeline.engines.reason import reason
 
-PACKAGE, ARTEFACTS = ".pt2", ".inductor"
-# Weights in the order that kernels read. Without the fusions by pattern: they save nothing here,
-# and in PyTorch 2.13 that of a convolution with a sum writes over a summand that is still needed
-# (SPSR comes out wrong by several per cent).
+FOLDER, PACKAGE, ARTEFACTS = "TORCHINDUCTOR_CACHE_DIR", ".pt2", ".inductor"
+# Weights in the kernels' order. No fusions by pattern: they save nothing, and in PyTorch 2.13
+# that of a convolution and a sum writes over a summand that is still needed (wrong for SPSR).
 OPTIONS = {"freezing": True, "pattern_matcher": False}
 # Before a CUDA graph is recorded: to compile, and to choose among the kernels of libraries.
 WARM_UPS = 3
@@ -32,8 +31,8 @@ WARM_UPS = 3
 class Compiled:
     """On CPUs compiled ahead of time, with weights packed; on GPUs replayed as a CUDA graph.
 
-    Compiling takes from ten seconds to minutes, once: the code is kept in the cache. Everything
-    that computes a tile of one GPU has to call the same function, one at a time.
+    Compiling takes from ten seconds to minutes, once: the code is kept in the cache. On a GPU the
+    function holds one batch at a time.
     """
 
     name = "compile"
@@ -58,14 +57,11 @@ class Compiled:
         """
         cache, device = ModelCache(), next(network.parameters()).device
         gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-        key = model_key(self.name, network, shape, dtype, threads, {"gpu": gpu})
+        facts = {"gpu": gpu, "options": str(OPTIONS)}
+        key = model_key(self.name, network, shape, dtype, threads, facts)
         try:
             # Neither an inference tensor nor a gradient: the code would have to do for both.
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-                new_folder("TORCHINDUCTOR_CACHE_DIR"),
-            ):
+            with torch.inference_mode(False), torch.no_grad(), new_folder(FOLDER):
                 if device.type == "cuda":
                     return _recorded(network, shape, dtype, cache, key)
                 if (package := cache.get(key, PACKAGE)) is not None:
@@ -79,8 +75,8 @@ class Compiled:
             raise
         except Exception as error:
             # Tracing and compiling raise whatever they like.
-            why = f"compile cannot run {network.spec.name}: {reason(error)}"
-            raise EngineError(why) from error
+            name = network.spec.name
+            raise EngineError(f"compile cannot run {name}: {reason(error)}") from error
 
 
 def _package(network: Network, shape: tuple[int, ...], dtype: torch.dtype, threads: int) -> bytes:

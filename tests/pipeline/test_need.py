@@ -130,6 +130,7 @@ def test_the_need_grows_with_the_result_and_holds_it(
 
 
 MEASURE = """
+import gc
 import json, sys
 from pathlib import Path
 from finevox.pipeline.need import memory_needed
@@ -153,6 +154,7 @@ answers = []
 for job in ("degrade", "upscale"):
     run(job, small)
     for name in large:
+        gc.collect()
         before = status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         run(job, name)
