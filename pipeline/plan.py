@@ -213,9 +213,9 @@ def make_plan(
         )
     enough = min(working_bytes, max(ENOUGH_BYTES, int(samples * need.bytes)))
     filled = max(int((extents[:, 0, 1] > 0).sum()), 1)
-    # As few batches as there can be, and as equal, for one that is not full costs as much.
-    batches = -(-filled // int(enough // (samples * need.bytes)))
-    batch = -(-filled // batches)
+    most = min(filled, int(enough // (samples * need.bytes)))
+    # A batch that is not full costs as much as a full one: the size that leaves the fewest places.
+    batch = min(range(max(most // 2, 1), most + 1), key=lambda n: (-filled % n, -n))
     return Plan(
         axes=tuple(axes),
         scale=factors,

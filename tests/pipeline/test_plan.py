@@ -117,6 +117,17 @@ def test_slices_without_a_head_are_left_out() -> None:
     assert exact.region == (slice(30, 50), slice(10, 60))
 
 
+@pytest.mark.parametrize("slices", range(1, 30))
+def test_batches_leave_few_places_empty(slices: int) -> None:
+    own = network("fmen")
+    budget = int(99 * 117 * need_per_sample(own).bytes * 3.5)
+    plan = make_plan(own, (99, 117, slices), (0, 1), 2, budget)
+    batches = -(-slices // plan.batch)
+    assert plan.batch <= 3
+    # Batches of one leave none, those of two or three at most the places of the last.
+    assert batches * plan.batch - slices == min(-slices % n for n in (1, 2, 3) if n <= slices)
+
+
 def test_a_volume_of_background_is_one_piece_or_none() -> None:
     extents = np.zeros((4, 2, 2), np.int64)
     plan = make_plan(network("espcn"), (30, 20, 4), (0, 1), 2, PLENTY, extents=extents)
