@@ -182,7 +182,7 @@ def _commit() -> str | None:
     """The commit of this checkout, with a plus where files differ from it."""
     git = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=10", "--dirty=+"]
     try:
-        return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(git, check=True, capture_output=True, encoding="utf-8").stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -23,7 +23,7 @@ WORKER = "--worker"
 LAUNCH = """
 import json, resource, subprocess, sys, time
 start = time.perf_counter()
-done = subprocess.run(sys.argv[1:], capture_output=True, text=True)
+done = subprocess.run(sys.argv[1:], capture_output=True, encoding="utf-8")
 seconds = time.perf_counter() - start
 peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 print(json.dumps([done.returncode, seconds, peak, done.stdout, done.stderr]))
@@ -50,7 +50,7 @@ def launch(*command: str, env: Mapping[str, str] | None = None) -> Finished:
     """Run a command of this Python's modules and scripts to its end, whatever that is."""
     full = [sys.executable, "-S", "-c", LAUNCH, sys.executable, *command]
     done = subprocess.run(
-        full, check=True, capture_output=True, text=True, env={**os.environ, **(env or {})}
+        full, check=True, capture_output=True, encoding="utf-8", env={**os.environ, **(env or {})}
     )
     code, seconds, peak, out, err = json.loads(done.stdout)
     return Finished(code, seconds, peak * _rss_unit(), out, err)
@@ -90,7 +90,7 @@ class Worker:
             [sys.executable, str(script), WORKER, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env={**os.environ, **(env or {})},
         )
 

@@ -292,7 +292,7 @@ class Workers:
             [sys.executable, "-c", SERVE, str(count)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env=os.environ | {"DASK_LOGGING__DISTRIBUTED": "critical"},
         )
         address = self.process.stdout.readline().strip()

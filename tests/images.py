@@ -7,9 +7,11 @@ reader is not tested against itself.
 from __future__ import annotations
 
 import json
+import locale
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,17 @@ def write_itk(path: Path, data: Array, affine: Array) -> Path:
     return path
 
 
+@contextmanager
+def _same_locale() -> Iterator[None]:
+    """SimpleITK's writer of DICOM leaves the process in the locale C, whose text is ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+@_same_locale()
 def write_dicom(folder: Path, data: Array, affine: Array, series: int = 1) -> Path:
     """Add a series of one MR slice per file to a folder, in an order unlike that of the slices."""
     folder.mkdir(exist_ok=True)

@@ -165,6 +165,6 @@ def test_scripts_answer_help() -> None:
     )
     paths = [str(FOLDER / name) for name in (*SCRIPTS, "report.py")]
     command = [sys.executable, "-c", code, str(FOLDER), *paths]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("usage:") == len(paths)

@@ -65,7 +65,7 @@ def python(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess
         [sys.executable, "-c", code, *arguments],
         cwd=cwd,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
 

@@ -31,7 +31,12 @@ CLEAN_ENV = {name: value for name, value in os.environ.items() if not name.start
 def run(*command: str | Path, cwd: Path) -> str:
     """What a command prints; its messages are in the failure when it fails."""
     result = subprocess.run(
-        list(map(str, command)), cwd=cwd, env=CLEAN_ENV, capture_output=True, text=True, check=False
+        list(map(str, command)),
+        cwd=cwd,
+        env=CLEAN_ENV,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert result.returncode == 0, result.stderr + result.stdout
     return result.stdout

@@ -37,7 +37,7 @@ jobs: {maximum: 3}
 
 
 def command(*words: str) -> str:
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    done = subprocess.run(words, check=True, capture_output=True, encoding="utf-8")
     return done.stdout
 
 
@@ -103,7 +103,7 @@ def test_a_cohort_outlives_its_jobs(scans: Path, tmp_path: Path) -> None:
             [finevox, *words, "--cluster", "slurm", "--cluster-config", str(config)],
             stdout=subprocess.PIPE,
             stderr=log,
-            text=True,
+            encoding="utf-8",
         )
     try:
         workers = new_workers(run, output)

@@ -202,7 +202,9 @@ print(sys.modules.get("openvino_telemetry"))
 
 
 def test_engines_tell_nobody_of_their_use() -> None:
-    done = subprocess.run([sys.executable, "-c", SPIES], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SPIES], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout == "None\n"
 
 

@@ -200,7 +200,7 @@ def test_the_last_line_of_a_finished_run_is_cut(
 @pytest.fixture
 def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, cohort_driver.__file__, "hold", str(tmp_path / "out")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process

@@ -162,7 +162,7 @@ def validate(dataset: Path) -> list[dict[str, Any]]:
         [str(validator), "--format", "json", str(dataset)],
         env=environment | nowhere,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=120,
     )

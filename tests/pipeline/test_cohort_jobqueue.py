@@ -155,7 +155,9 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def numbers(queue: Path) -> list[str]:
-    done = subprocess.run([queue / "bin" / "squeue"], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [queue / "bin" / "squeue"], check=True, capture_output=True, encoding="utf-8"
+    )
     return done.stdout.split()
 
 

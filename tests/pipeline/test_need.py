@@ -179,7 +179,7 @@ def test_a_run_takes_more_than_its_need_but_not_by_far(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, small, *large],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
         # Freed arrays go back to the system at once, so that each run is measured alone.
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"},

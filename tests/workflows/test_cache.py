@@ -72,5 +72,7 @@ def test_it_loads_no_torch() -> None:
         "import json, sys; from finevox.workflows.cli import main; main(['cache', '--json']);"
         "print(json.dumps(sorted({'torch', 'monai', 'onnx', 'openvino'} & set(sys.modules))))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert json.loads(out.stdout.splitlines()[-1]) == []

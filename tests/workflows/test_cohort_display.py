@@ -57,7 +57,7 @@ def in_a_pipe(options: str, folder: Path) -> list[str]:
         [sys.executable, "-c", RUN, options],
         cwd=folder,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert (result.returncode, result.stdout) == (0, "result"), result.stderr
@@ -74,7 +74,7 @@ def on_a_terminal(options: str, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=theirs,
         env=environment,
-        text=True,
+        encoding="utf-8",
     ) as process:
         os.close(theirs)
         sent = b""

@@ -346,7 +346,7 @@ def test_help_is_light(module: str, words: list[str], tmp_path: Path) -> None:
         [sys.executable, "-c", code, *words],
         cwd=tmp_path,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")

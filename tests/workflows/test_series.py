@@ -185,7 +185,7 @@ def test_memory_does_not_grow_with_the_number_of_volumes(tmp_path: Path) -> None
     done = subprocess.run(
         [sys.executable, "-c", PEAK, names[0], *names],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"},
     )
