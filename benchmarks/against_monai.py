@@ -5,8 +5,10 @@
 MONAI's ``SliceInferer`` runs whole slices with the network as PyTorch executes it, and finevox has
 to give the same result within 1e-4 of its range. ``SlidingWindowInferer`` blends windows where
 they overlap, so its result differs near their borders; how much is in the table. What takes an
-interpolated input gets the same interpolation in all three. Each is a process of its own, asked
-in turns; the first call, which compiles or loads what was compiled, is apart.
+interpolated input gets the same interpolation in all. MONAI runs the network in its inference
+form, as ``finevox.networks.create`` gives it; ``slices, tuned`` also lays its weights out channels
+last, which PyTorch's convolutions are fastest with. Each is a process of its own, asked in turns;
+the first call, which compiles or loads what was compiled, is apart.
 
 The volumes: a head with noise everywhere; a stripped brain (MNI152) in the grid of 256 voxels that
 stripping tools write; and the same cut tight, at 2 mm. What is zero need not be computed. Goals:
@@ -38,7 +40,8 @@ NETWORKS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "rcan, 2 groups of 4": ("rcan", {"groups": 2, "blocks": 4}),
 }
 QUICK = ("fmen",)
-VARIANTS = ("finevox", "slices", "windows")
+TUNED = "slices, tuned"
+VARIANTS = ("finevox", "slices", TUNED, "windows")
 VOLUMES = ("head", "stripped", "stripped, tight")
 SHAPE, QUICK_SHAPE = (128, 128, 32), (128, 128, 8)
 CONFORMED_SLICES, QUICK_CONFORMED_SLICES = 24, 6
@@ -82,7 +85,7 @@ def enlarger(variant: str, network: Any, device: str) -> Callable[[Any], Any]:
         larger, _ = enlarge(samples, grid_of(volume), interpolation(network), SCALE, (0, 1))
         return torch.from_numpy(larger)[None, None]
 
-    if variant == "slices":
+    if variant in ("slices", TUNED):
 
         def by_slices(volume: MetaTensor) -> torch.Tensor:
             whole = prepared(volume)
@@ -109,6 +112,8 @@ def work(variant: str, name: str, kind: str, device: str, quick: str) -> None:
 
     architecture, settings = NETWORKS[name]
     network = built(architecture, **settings).to(device)
+    if variant not in ("finevox", TUNED):
+        network.to(memory_format=torch.contiguous_format)
     samples = torch.from_numpy(volume_of(kind, quick=quick == "True"))[None, None]
     volume = MetaTensor(samples / 1000, affine=torch.eye(4, dtype=torch.float64))
     call = enlarger(variant, network, device)
@@ -182,9 +187,10 @@ def main() -> None:
             wanted = GOAL_FMEN if row["network"] == "fmen" else GOAL
             wanted = GOAL_STRIPPED if row["volume"].startswith("stripped") else wanted
             wanted = GOAL_GPU if options.device.startswith("cuda") else wanted
-            ratio = row["time of slices / finevox"]
-            what = f"{row['network']}, {row['volume']}: {wanted} times as fast as slices"
-            report.goal(what, ratio, met=ratio.median >= wanted)
+            for variant in ("slices", TUNED):
+                ratio = row[f"time of {variant} / finevox"]
+                what = f"{row['network']}, {row['volume']}: {wanted} times as fast as {variant}"
+                report.goal(what, ratio, met=ratio.median >= wanted)
 
 
 if __name__ == "__main__":
