@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +12,12 @@ from finevox.networks.shipped import Choice, choose_shipped, find_shipped
 from finevox.pipeline.settings import UpscaleSettings
 from finevox.transforms.enlargement import ENLARGEMENTS, ITERATIVE, Enlargement
 from finevox.transforms.resize import DEFAULT_DEGRADATION, Degradation
+
+# What says how a network is run, or which.
+NETWORKS_ALONE = (
+    *("engine", "precision", "foreground", "tile", "max_memory", "self_ensemble"),
+    *("random_weights", "quality"),
+)
 
 
 def classical_method(settings: UpscaleSettings) -> Enlargement | None:
@@ -25,6 +32,14 @@ def inverted_degradation(settings: UpscaleSettings) -> Degradation | None:
     if classical_method(settings) not in ITERATIVE:
         return None
     return cast("Degradation", settings.degradation or DEFAULT_DEGRADATION)
+
+
+def without_effect(settings: UpscaleSettings) -> list[str]:
+    """The settings that were given, and that the method, which is no network, has no use for."""
+    if classical_method(settings) is None:
+        return []
+    defaults = {field.name: field.default for field in fields(UpscaleSettings)}
+    return [name for name in NETWORKS_ALONE if getattr(settings, name) != defaults[name]]
 
 
 def dims_of(settings: UpscaleSettings) -> int:

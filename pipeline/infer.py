@@ -44,9 +44,9 @@ log = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 Samples = np.ndarray[Any, Any]
 
-# What interpolates around a foreground, on the grid that the network's output has.
 # A bound that is advised is a little more than what would do, for no two runs hold the same.
 ADVISED = 1.05
+# What interpolates around a foreground, on the grid that the network's output has.
 FILLING: Mapping[Convention, Enlargement] = {"fov": "bicubic", "kspace": "zerofill"}
 
 
@@ -203,10 +203,13 @@ class NetworkInferer(Inferer):
             else:
                 return
 
-    def forecast(self, inputs: torch.Tensor, network: Network) -> Forecast:
+    def forecast(
+        self, inputs: torch.Tensor, network: Network, in_turn: int | None = None
+    ) -> Forecast:
         """What a call with these arguments would do and take, from its first volume.
 
-        One batch is computed and timed.
+        One batch is computed and timed. ``in_turn`` is the number of calls, each for a volume like
+        the one in ``inputs``, during which the next volume is read and the one before is written.
 
         Raises
         ------
@@ -226,7 +229,11 @@ class NetworkInferer(Inferer):
             plan, loaded = self._planned(view, network, volume.shape, factors, working)
         except TooLittleMemoryError as error:
             raise self._advised(error, scale * volume.size) from error
-        return Forecast.of(plan, view, loaded, self.device, math.prod(volumes.shape[:2]), to_come)
+        count = math.prod(volumes.shape[:2])
+        if in_turn is not None:
+            count *= in_turn
+            to_come += to_come + volumes.numel()
+        return Forecast.of(plan, view, loaded, self.device, count, to_come)
 
     def _changes(self, inputs: torch.Tensor) -> tuple[Grid, dict[int, int]]:
         """The grid of the volumes, and the factor of each axis that the network sees."""

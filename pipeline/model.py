@@ -17,7 +17,7 @@ from finevox.networks import (
     create,
     load,
 )
-from finevox.pipeline.choice import choice_for, dims_of, weights_path
+from finevox.pipeline.choice import check_method, choice_for, dims_of, weights_path
 from finevox.pipeline.settings import UpscaleSettings
 from finevox.transforms.enlargement import Enlargement
 from finevox.transforms.grid import Convention
@@ -65,12 +65,8 @@ def get_network(settings: UpscaleSettings) -> Network:
     InputError
         If the network is unknown.
     """
-    name = settings.network
-    if name is not None and architecture(name).kind == "discriminator":
-        raise InputError(f"network {name!r} judges images and enlarges none; see finevox networks")
-    spatial_dims = dims_of(settings)
-    if settings.axes != "auto" and len(settings.axes) == 1:
-        raise InputError(f"axes {settings.axes}: a network needs two axes, or three")
+    check_method(settings)
+    name, spatial_dims = settings.network, dims_of(settings)
     if settings.random_weights:
         name = name or ANY_NETWORK
         log.warning("network %s has random weights: its output means nothing", name)

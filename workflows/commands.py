@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 def upscale(options: argparse.Namespace) -> int:
     """``finevox upscale``."""
     _check_files(options)
-    from finevox.pipeline.choice import check_method
+    from finevox.pipeline.choice import check_method, without_effect
     from finevox.pipeline.settings import UpscaleSettings, parse_axes, parse_memory, parse_scale
     from finevox.workflows.printed import progress_bar
 
@@ -44,6 +44,9 @@ def upscale(options: argparse.Namespace) -> int:
         max_memory=None if options.max_memory is None else parse_memory(options.max_memory),
     )
     check_method(settings)
+    for name in without_effect(settings):
+        option = name.replace("_", "-")
+        log.warning("--%s is for networks: %s goes without", option, settings.network)
     with loading():
         from finevox.workflows.volume import UpscaleWorkflow
 

@@ -27,9 +27,15 @@ def dry_run(workflow: UpscaleWorkflow) -> dict[str, Any]:
         raise InputError(
             f"--dry-run plans networks; {workflow.method} is computed at once, and needs no plan"
         )
-    _, item = workflow.load()
-    with torch.inference_mode(), plain_errors():
-        forecast = inferer.forecast(item["image"][None], workflow.network_def)
+    series = workflow.series()
+    if series is None:
+        _, item = workflow.load()
+        with torch.inference_mode(), plain_errors():
+            forecast = inferer.forecast(item["image"][None], workflow.network_def)
+    else:
+        with torch.inference_mode(), plain_errors(), series.first(inferer) as item:
+            count = len(series.volumes)
+            forecast = inferer.forecast(item["image"][None], workflow.network_def, count)
     facts = {"Network": workflow.network_def.spec.name, **forecast.as_dict()}
     return facts | {"MaxMemoryBytes": workflow.settings.max_memory}
 

@@ -112,7 +112,7 @@ class VolumeWorkflow(PythonicWorkflow):
         FinevoxError
             If the image cannot be used or the result not be written.
         """
-        series = self._series()
+        series = self.series()
         if series is None:
             with plain_errors():
                 self.evaluator.run()
@@ -166,7 +166,7 @@ class VolumeWorkflow(PythonicWorkflow):
         self.outcome = Outcome(item[RESULT], item[RECORD])
         return self.outcome
 
-    def _series(self) -> Series | None:
+    def series(self) -> Series | None:
         """The run volume by volume, None where all volumes are one item."""
         (*others, write) = self.postprocessing.transforms
         lean = not others and isinstance(write, WriteVolumed) and write.undo

@@ -77,6 +77,13 @@ class Series:
             aside.check()
         self._progress(self._done * total + done, len(self.volumes) * total)
 
+    @contextmanager
+    def first(self, inferer: Inferer) -> Iterator[Item]:
+        """The first volume, prepared, with an inferer that is as it will be when it computes it."""
+        item = self._read(self.volumes[0])
+        with _room_for_next(inferer, item):
+            yield item
+
     def run(self, inferer: Inferer) -> tuple[nib.Nifti1Image, dict[str, Any]]:
         """The image in its file and the content of its sidecar.
 

@@ -61,6 +61,21 @@ def test_what_cannot_be_is_one_line(
     assert contents(scan.parent) == before
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["--engine", "openvino"], ["--foreground"], ["--max-memory", "4G"], ["--self-ensemble"]],
+)
+def test_what_only_networks_have_is_warned_of(
+    scan: Path, capfd: Capture, options: list[str]
+) -> None:
+    plain, other = scan.with_name("plain.nii"), scan.with_name("other.nii")
+    assert command(capfd, "upscale", scan, plain, "--network", "bicubic").err == ""
+    answer = command(capfd, "upscale", scan, other, "--network", "bicubic", *options)
+    assert answer.code == 0
+    assert f"{options[0]} is for networks" in answer.err
+    assert plain.read_bytes() == other.read_bytes()
+
+
 def test_a_dry_run_tells_the_plan_and_writes_nothing(scan: Path, capfd: Capture) -> None:
     before = contents(scan.parent)
     target = scan.with_name("out.nii.gz")
@@ -80,6 +95,23 @@ def test_a_dry_run_tells_the_plan_and_writes_nothing(scan: Path, capfd: Capture)
     for word in ("engine", "eager, float32", "halo", "operations", "memory"):
         assert word in answer.out
     assert contents(scan.parent) == before
+
+
+def test_a_dry_run_plans_volumes_as_they_are_run_one_by_one(scan: Path, capfd: Capture) -> None:
+    """Their results are never in memory at once: that would be 141 MB here."""
+    one = np.asarray(read_nifti(scan).dataobj)
+    series = np.broadcast_to((1000 * one).astype(np.int16)[..., None], (*one.shape, 1000))
+    write_nifti(scan.with_name("series.nii"), series, AFFINES["oblique"])
+    plans = {}
+    for source in (scan, scan.with_name("series.nii")):
+        answer = command(capfd, "upscale", source, scan.with_name("o.nii"), "--dry-run", "--json")
+        assert (answer.code, answer.err) == (0, "")
+        plans[source.name] = json.loads(answer.out)
+    single, all_of_them = plans.values()
+    assert all_of_them["Volumes"] == 1000
+    assert all_of_them["Operations"] == 1000 * single["Operations"]
+    peak = "PredictedPeakMemoryBytes"
+    assert all_of_them[peak] - single[peak] < 70e6
 
 
 def test_a_dry_run_refuses_what_a_run_would(scan: Path, capfd: Capture) -> None:
