@@ -65,9 +65,12 @@ def cache_bound() -> int:
 
     text = os.environ.get(SIZE) or DEFAULT_SIZE
     try:
-        return int(parse_bytes(text))
+        bound = int(parse_bytes(text))
     except ValueError:
-        raise ConfigError(f"{SIZE} is {text!r}; give a size such as 500M or 2G") from None
+        bound = -1
+    if bound < 0:
+        raise ConfigError(f"{SIZE} is {text!r}; give a size such as 500M or 2G, or 0 to keep none")
+    return bound
 
 
 class ModelCache:

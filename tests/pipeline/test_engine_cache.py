@@ -216,7 +216,14 @@ def test_what_is_larger_than_the_bound_drives_nothing_out(
     assert used(cache) == ["a"]
 
 
-@pytest.mark.parametrize("text", ["many", "2 X", "-"])
+def test_a_bound_of_zero_keeps_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINEVOX_CACHE_SIZE", "0")
+    cache = ModelCache()
+    cache.put(A, ".blob", b"")
+    assert cache.entries() == []
+
+
+@pytest.mark.parametrize("text", ["many", "2 X", "-", "-5"])
 def test_a_bound_that_is_no_size_is_said(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINEVOX_CACHE_SIZE", text)
     with pytest.raises(ConfigError, match=r"FINEVOX_CACHE_SIZE is .* such as 500M or 2G"):
