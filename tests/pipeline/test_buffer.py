@@ -80,10 +80,13 @@ def test_pages_are_let_go_while_another_thread_makes_room(
 ) -> None:
     monkeypatch.setenv("FINEVOX_SCRATCH", str(tmp_path))
 
-    def make_room() -> None:
+    def make_room() -> int:
+        made = 0
         for _ in range(40):
             kept = [allocate((4, 4, 4), 0) for _ in range(20)]
+            made += sum(map(is_mapped, kept))
             del kept
+        return made
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -92,8 +95,7 @@ def test_pages_are_let_go_while_another_thread_makes_room(
             rooms = [pool.submit(make_room) for _ in range(2)]
             while not all(room.done() for room in rooms):
                 let_go()
-            for room in rooms:
-                room.result()
+            assert [room.result() for room in rooms] == [800, 800]
     finally:
         sys.setswitchinterval(interval)
 

@@ -22,6 +22,7 @@ import pytest
 from cohort_driver import CASES, Driver, driver
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mounts import remount, small_disk
 
 from finevox.errors import CohortError, InputError
 from finevox.pipeline.cohort.record import Record, now
@@ -230,23 +231,10 @@ def test_a_limit_on_the_size_of_files(forks: Driver, tmp_path: Path) -> None:
     assert manifest.damaged == 1
 
 
-def system(*command: str) -> int:
-    """The status of a command of the system's administration."""
-    program = shutil.which(command[0])
-    return (
-        127 if program is None else subprocess.run([program, *command[1:]], check=False).returncode
-    )
-
-
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 kB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if os.geteuid() or system("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)):
-        pytest.skip("mounting a file system takes root and a kernel that lets it")
-    yield folder
-    assert system("umount", "-l", str(folder)) == 0
+    with small_disk(tmp_path / "small", kilobytes=256) as folder:
+        yield folder
 
 
 def fill(path: Path) -> None:
@@ -298,7 +286,7 @@ def test_a_file_system_that_is_read_only(
 ) -> None:
     output = mounted / "out"
     assert forks.ask("run_cohort", output, 1)["error"] == ""
-    assert system("mount", "-o", "remount,ro", str(mounted)) == 0
+    remount(mounted, "ro")
     for place in (output, mounted / "new"):
         with pytest.raises(InputError, match="cannot be written"), Store(place).locked("r"):
             pass

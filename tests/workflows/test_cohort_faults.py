@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +37,7 @@ from cohorts import (
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from images import nifti, write_nifti
+from mounts import remount, small_disk
 from phantoms import AFFINES, head_phantom
 
 from finevox.pipeline.cohort.store import Store
@@ -190,23 +189,10 @@ def test_a_worker_that_freezes(turn: int, base: Path, pool: Workers) -> None:
     assert images(output) == expected
 
 
-def system(*command: str) -> int:
-    """The status of a command of the system's administration."""
-    program = shutil.which(command[0])
-    return (
-        127 if program is None else subprocess.run([program, *command[1:]], check=False).returncode
-    )
-
-
 @pytest.fixture
 def mounted(base: Path) -> Iterator[Path]:
-    """A file system of 300 kB."""
-    folder = base / "small"
-    folder.mkdir()
-    if os.geteuid() or system("mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)):
-        pytest.skip("mounting a file system takes root and a kernel that lets it")
-    yield folder
-    assert system("umount", "-l", str(folder)) == 0
+    with small_disk(base / "small", kilobytes=300) as folder:
+        yield folder
 
 
 def test_a_disk_that_is_full_and_one_that_is_read_only(
@@ -225,13 +211,13 @@ def test_a_disk_that_is_full_and_one_that_is_read_only(
     done = [name for name, state in states(output).items() if state == "done"]
     assert 0 < len(done) < 40
 
-    assert system("mount", "-o", "remount,size=4m", str(mounted)) == 0
+    remount(mounted, "size=4m")
     cohort = run(source, output, *PLAIN, *pool.options)
     assert cohort.code == DONE, cohort.err
     assert_clean(output)
     assert images(output) == expected
 
-    assert system("mount", "-o", "remount,ro", str(mounted)) == 0
+    remount(mounted, "ro")
     for place in (output, mounted / "new"):
         cohort = run(source, place, *PLAIN, *pool.options)
         assert cohort.code == UNUSABLE
