@@ -25,6 +25,7 @@ from finevox.workflows.options import (
     grid_options,
     json_option,
     method_options,
+    mistake,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ EPILOG = """examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="finevox",
         description="MRI volumes in, MRI volumes of higher resolution out.",
         epilog=EPILOG,
@@ -99,7 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     options, rest = parser.parse_known_args(argv)
     if rest and options.command not in RECIPES:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        prog = " ".join(filter(None, (parser.prog, options.command)))
+        mistake(f"unrecognized arguments: {' '.join(rest)}", prog)
     # Settings of a recipe, such as --optimiser.learning_rate 1e-3.
     options.settings = rest
     if options.version:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,22 +26,29 @@ SWALLOWED = (
 )
 
 
-class CommandParser(argparse.ArgumentParser):
-    """The parser of one command, for two needs that argparse leaves open.
+def mistake(message: str, prog: str) -> NoReturn:
+    """Say in a line what is wrong with the words of a command, then exit with 2."""
+    sys.stderr.write(f"finevox: error: {message}; see {prog} --help\n")
+    raise SystemExit(2)
 
-    ``hint`` is added where positional arguments are missing, for an option of several values may
-    have taken them. With ``gathers_paths`` the positional arguments are ``inputs`` and ``output``,
-    and may stand anywhere between the options: argparse alone takes several paths in one place.
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command, for three needs that argparse leaves open.
+
+    A mistake is one line, without the usage. ``hint`` is added where positional arguments are
+    missing, for an option of several values may have taken them. With ``gathers_paths`` the
+    positional arguments are ``inputs`` and ``output``, and may stand anywhere between the options:
+    argparse alone takes several paths in one place.
     """
 
     hint = ""
     gathers_paths = False
 
     def error(self, message: str) -> NoReturn:
-        """Print usage and message, then exit with 2."""
+        """Say what is wrong, then exit with 2."""
         if self.hint and "arguments are required" in message:
             message = f"{message}; {self.hint}"
-        super().error(message)
+        mistake(message, self.prog)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse as argparse does, then gather what is left of the paths."""

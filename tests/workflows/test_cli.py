@@ -50,12 +50,28 @@ def test_every_command_has_help(name: str, capfd: Capture) -> None:
     assert answer.err == ""
 
 
-def test_an_option_that_is_none_is_one_of_two_lines(scan: Path, capfd: Capture) -> None:
-    # argparse's own exit: the usage, then the mistake, exit code 2.
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["degrade", "in.nii", "out.nii", "--kind", "two"], "'two'"),
+        (["degrade", "in.nii", "out.nii", "--kid", "bicubic"], "--kid bicubic"),
+        (["upscale", "in.nii"], "required: OUT"),
+        (["upscales"], "'upscales'"),
+        (["--fast"], "--fast"),
+    ],
+)
+def test_words_that_are_none_are_one_line(words: list[str], said: str, capfd: Capture) -> None:
     with pytest.raises(SystemExit) as caught:
-        command(capfd, "degrade", scan, scan.parent / "out.nii", "--kind", "two")
+        command(capfd, *words)
     assert caught.value.code == 2
-    assert "'two'" in capfd.readouterr().err
+    answer = capfd.readouterr()
+    assert answer.out == ""
+    (line,) = answer.err.splitlines()
+    assert line.startswith("finevox: error: ")
+    assert said in line
+    prog = "finevox degrade" if words[0] == "degrade" else "finevox"
+    assert prog in line
+    assert line.endswith("--help")
 
 
 def test_a_result_is_one_line_on_stdout_and_nothing_on_stderr(scan: Path, capfd: Capture) -> None:
