@@ -181,7 +181,9 @@ def main() -> None:
     networks = options.networks or (QUICK if options.quick else NETWORKS)
     rounds = options.rounds or (3 if options.quick else 5)
     with Report("against_monai", options) as report:
-        rows = [compare(name, kind, options, rounds) for name in networks for kind in VOLUMES]
+        rows = report.told(
+            compare(name, kind, options, rounds) for name in networks for kind in VOLUMES
+        )
         report.table("finevox (engine auto) against MONAI's inferers (eager), x2", rows)
         for row in rows:
             wanted = GOAL_FMEN if row["network"] == "fmen" else GOAL

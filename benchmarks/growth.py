@@ -9,6 +9,7 @@ voxels: ``cohort.py``.
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import tempfile
@@ -38,6 +39,9 @@ def served(folder: str, network: str) -> None:
 
     from finevox.pipeline import UpscaleSettings
     from finevox.workflows.volume import UpscaleWorkflow
+
+    # Of random weights: only their speed is looked at.
+    logging.disable(logging.WARNING)
 
     def once(request: str) -> dict[str, Any]:
         scale, *shape = map(int, request.split())

@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -235,6 +235,14 @@ class Report:
         text = json.dumps(self.content, indent=1, default=_plain)
         self.path.write_text(text + "\n", encoding="utf-8")
         print(f"{self.path} ({self.content['seconds']} s)\n", flush=True)
+
+    def told(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows that take minutes each, told on stderr as they come."""
+        found = []
+        for row in rows:
+            sys.stderr.write(" | ".join(map(cell, row.values())) + "\n")
+            found.append(row)
+        return found
 
     def table(self, title: str, rows: Sequence[Row]) -> None:
         """Print a table and keep it."""

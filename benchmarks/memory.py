@@ -82,10 +82,9 @@ def measure(case: Case, bound: str, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Measure and print the table."""
     options = options_of(__doc__).parse_args()
-    rows = []
+    cases = QUICK_CASES if options.quick else CASES
     with Report("memory", options) as report, tempfile.TemporaryDirectory() as name:
-        for case in QUICK_CASES if options.quick else CASES:
-            rows += [measure(case, bound, Path(name)) for bound in case[3]]
+        rows = report.told(measure(case, bound, Path(name)) for case in cases for bound in case[3])
         report.table("Peak memory of finevox upscale x2", rows)
         shares = [row["peak / bound"] for row in rows if row.get("peak / bound")]
         largest = float(np.max(shares))

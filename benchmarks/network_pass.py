@@ -87,7 +87,6 @@ def run(
     """One network after the other."""
     volume = QUICK_VOLUME if options.quick else VOLUME
     rounds = options.rounds or (3 if options.quick else 7)
-    rows = []
     with Report("network_pass", options) as report:
         gemm, gemm_operations = product(torch.device(options.device))
         rates = [gemm_operations / gemm() / GIGA for _ in range(5)]
@@ -101,9 +100,10 @@ def run(
                 }
             ],
         )
-        for name in networks:
-            found = measure(name, engines, options.device, volume, rounds)
-            rows.append(found)
+        rows = report.told(
+            measure(name, engines, options.device, volume, rounds) for name in networks
+        )
+        for name, found in zip(networks, rows, strict=True):
             shares = [one for one in found.values() if isinstance(one, Spread)]
             if name in GOAL_FOR and shares:
                 best = max(shares, key=lambda one: one.median)

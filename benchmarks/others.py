@@ -122,7 +122,7 @@ def main() -> None:
     rounds = options.rounds or (3 if options.quick else 5)
     volume = head(QUICK_SHAPE if options.quick else SHAPE) / 1000
     with Report("others", options) as report, tempfile.TemporaryDirectory() as name:
-        rows = [measure(network, volume, Path(name), rounds) for network in networks]
+        rows = report.told(measure(network, volume, Path(name), rounds) for network in networks)
         size = "x".join(map(str, volume.shape))
         report.table(f"finevox (engine auto) beside other tools, x2 from {size}", rows)
 
