@@ -214,8 +214,11 @@ class UpscaleSettings:
             raise InputError(f"tile {self.tile!r}: give a whole number of samples, or None")
         if self.network == AUTO:
             object.__setattr__(self, "network", None)
-        if self.weights is not None and self.random_weights:
-            raise InputError("weights and random_weights exclude each other; give one of them")
+        if self.weights is not None:
+            if self.random_weights:
+                raise InputError("weights and random_weights exclude each other; give one of them")
+            # The config of a bundle has text.
+            object.__setattr__(self, "weights", Path(self.weights))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from images import command, nifti, read_nifti, sidecar, write_nifti
 from phantoms import AFFINES, head_phantom
 
 import finevox
-from finevox import InputError
+from finevox.errors import CheckpointError, InputError
 from finevox.networks import create, save
 
 Capture = pytest.CaptureFixture[str]
@@ -125,6 +125,18 @@ def test_foreign_weights_are_for_the_degradation_that_is_given(
     assert record["Convention"] == {"bicubic": "fov", "kspace": "kspace"}[degradation]
     assert record["Network"] == "espcn"
     assert "foreign.pth" in str(record["Weights"])
+
+
+def test_a_path_of_weights_may_be_text(tmp_path: Path) -> None:
+    """As the config of a bundle has it."""
+    torch.manual_seed(0)
+    path = tmp_path / "w.safetensors"
+    save(create("espcn"), path, {**RECORD, "degradation": "bicubic", "convention": "fov"})
+    image = nifti(VOLUME, OBLIQUE)
+    one, other = (finevox.upscale(image, weights=own) for own in (path, str(path)))
+    np.testing.assert_array_equal(values(one), values(other))
+    with pytest.raises(CheckpointError, match="no such file"):
+        finevox.upscale(image, weights=str(tmp_path / "none.safetensors"))
 
 
 def test_a_network_that_adds_nothing_is_the_interpolation(tmp_path: Path) -> None:
