@@ -51,7 +51,8 @@ def slices(folder: Path, name: str = "fmen", **settings: Any) -> Callable[[], ob
     network.to(memory_format=torch.channels_last)
     samples = torch.from_numpy(head((128, 128, 8)) / 1000)[None, None]
     volume = MetaTensor(samples, affine=torch.eye(4, dtype=torch.float64))
-    inferer = NetworkInferer(2, (0, 1))
+    takes = network.spec.takes
+    inferer = NetworkInferer(2, (0, 1), interpolation=None if takes == "low" else "bicubic")
 
     def work() -> None:
         with torch.inference_mode():

@@ -137,7 +137,10 @@ class NetworkInferer(Inferer):
         ------
         InputError
             If the memory does not suffice, or the engine cannot be used.
+        ValueError
+            If the network takes an enlarged volume and ``interpolation`` is None, or the reverse.
         """
+        self._check_takes(cast("Network", network))
         grid, factors = self._changes(inputs)
         axes = tuple(factors)
         lead = self._lead(grid, factors)
@@ -213,9 +216,10 @@ class NetworkInferer(Inferer):
 
         Raises
         ------
-        InputError
+        InputError, ValueError
             As the call would.
         """
+        self._check_takes(network)
         grid, factors = self._changes(inputs)
         volumes = _led(_plain(inputs), self._lead(grid, factors))
         scale = math.prod(factors.values())
@@ -234,6 +238,17 @@ class NetworkInferer(Inferer):
             count *= in_turn
             to_come += to_come + volumes.numel()
         return Forecast.of(plan, view, loaded, self.device, count, to_come)
+
+    def _check_takes(self, network: Network) -> None:
+        """Refuse pieces of another size than the network's output has."""
+        enlarged = network.spec.takes == "interpolated"
+        if enlarged == (self.interpolation is not None):
+            return
+        wants = "an enlarged volume: give interpolation, such as bicubic"
+        raise ValueError(
+            f"network {network.spec.name} takes "
+            + (wants if enlarged else "the volume as it is: leave interpolation out")
+        )
 
     def _changes(self, inputs: torch.Tensor) -> tuple[Grid, dict[int, int]]:
         """The grid of the volumes, and the factor of each axis that the network sees."""

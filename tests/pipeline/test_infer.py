@@ -19,6 +19,7 @@ from finevox.networks import ARCHITECTURES, Network, SelfEnsemble, architecture,
 from finevox.pipeline import ClassicalInferer, DegradationInferer, NetworkInferer
 from finevox.pipeline.factors import resolve_factors
 from finevox.transforms import Convention, Grid, degrade, enlarge
+from finevox.transforms.enlargement import Enlargement
 
 OBLIQUE = AFFINES["oblique"]
 AUTO = "auto"
@@ -240,6 +241,19 @@ def test_progress_counts_every_piece() -> None:
     total = seen[0][1]
     assert total >= 2 * 4  # two volumes of four tiles
     assert seen == [(done, total) for done in range(1, total + 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "interpolation", "words"),
+    [("vdsr", None, "give interpolation"), ("espcn", "bicubic", "leave interpolation out")],
+)
+def test_what_a_network_takes_has_to_be_said(
+    name: str, interpolation: Enlargement | None, words: str
+) -> None:
+    inferer = NetworkInferer(2, (0, 1), interpolation=interpolation)
+    for call in (inferer, inferer.forecast):
+        with pytest.raises(ValueError, match=words):
+            call(tensor((12, 12, 2)), network(name))
 
 
 def test_a_tensor_without_affine_is_refused() -> None:
