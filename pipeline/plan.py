@@ -202,18 +202,17 @@ def make_plan(
         region, rules = tuple(slice(0, n) for n in sides), None
     window, computed = least_work(readable, extents, region, rules, working_bytes / need.bytes)
     samples = math.prod(window)
-    if samples * need.bytes > working_bytes:
+    taken = math.ceil(samples * need.bytes)
+    if taken > working_bytes:
         from dask.utils import format_bytes
 
-        needed = int(samples * need.bytes)
         raise TooLittleMemoryError(
-            f"network {spec.name} needs {format_bytes(needed)} of working memory for its smallest "
+            f"network {spec.name} needs {format_bytes(taken)} of working memory for its smallest "
             f"piece and {format_bytes(max(working_bytes, 0))} are left",
-            needed,
+            taken,
         )
-    enough = min(working_bytes, max(ENOUGH_BYTES, int(samples * need.bytes)))
     filled = max(int((extents[:, 0, 1] > 0).sum()), 1)
-    most = min(filled, int(enough // (samples * need.bytes)))
+    most = min(filled, max(min(working_bytes, ENOUGH_BYTES) // taken, 1))
     # A batch that is not full costs as much as a full one: the size that leaves the fewest places.
     batch = min(range(max(most // 2, 1), most + 1), key=lambda n: (-filled % n, -n))
     return Plan(
@@ -228,7 +227,7 @@ def make_plan(
         minimum_size=spec.minimum_size,
         size_multiple=multiple,
         windows=round(computed),
-        working_bytes=int(batch * samples * need.bytes),
+        working_bytes=batch * taken,
         flops=computed * samples * need.flops,
         useful_flops=math.prod(whole) * need.flops,
     )

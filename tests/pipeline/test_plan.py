@@ -10,13 +10,14 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finevox import InputError
 from finevox.networks import Network, create
 from finevox.pipeline import make_plan
-from finevox.pipeline.probe import OVERHEAD, need_per_sample
+from finevox.pipeline.plan import ENOUGH_BYTES
+from finevox.pipeline.probe import OVERHEAD, Need, need_per_sample
 from finevox.transforms.tiles import tile_count
 
 PLENTY = 2**40
@@ -70,6 +71,24 @@ def test_pieces_fit_the_memory_or_none_would(
     assert plan.flops >= plan.useful_flops
     if plan.window == grown:
         assert plan.flops == pytest.approx(plan.useful_flops)
+
+
+@settings(deadline=None)
+@given(st.floats(1, 20_000), st.tuples(*[st.integers(8, 200)] * 2), st.integers(1, 40))
+@example(2**26 / 64**2 + 0.1, (64, 64), 3)
+def test_a_sample_may_need_a_fraction_of_a_byte(
+    each: float, sides: tuple[int, int], slices: int
+) -> None:
+    taken = math.ceil(each * math.prod(sides))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finevox.pipeline.plan.need_per_sample", lambda _: Need(each, 1.0))
+        plan = make_plan(network("espcn"), (*sides, slices), (0, 1), 2, taken + 1)
+        plenty = make_plan(network("espcn"), (*sides, slices), (0, 1), 2, PLENTY)
+    assert plan.window == plenty.window == sides
+    assert plan.batch == 1
+    assert plan.working_bytes == taken
+    assert 1 <= plenty.batch <= slices
+    assert plenty.batch == 1 or plenty.working_bytes <= ENOUGH_BYTES
 
 
 @settings(deadline=None, max_examples=40)
