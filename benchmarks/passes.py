@@ -23,7 +23,7 @@ NAMED = ("fmen", "edsr", "rcan", "w2amsn-s", "vdsr", "enhanced-lesrcnn")
 QUICK = ("fmen", "edsr", "w2amsn-s", "vdsr")
 
 
-def chosen_networks(options: argparse.Namespace) -> Sequence[str]:
+def chosen_networks(options: argparse.Namespace, spatial_dims: int = 2) -> Sequence[str]:
     """Names by ``--networks``, ``--all`` and ``--quick``."""
     if options.networks:
         return list(options.networks)
@@ -33,7 +33,7 @@ def chosen_networks(options: argparse.Namespace) -> Sequence[str]:
     return [
         name
         for name, spec in ARCHITECTURES.items()
-        if not spec.classical and spec.kind != "dictionary" and 2 in spec.spatial_dims
+        if not spec.classical and spec.kind != "dictionary" and spatial_dims in spec.spatial_dims
     ]
 
 

@@ -21,7 +21,10 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 # What comes first; the rest follows by name. A comparison of commits says nothing of the project.
 ORDER = (
     "network_pass",
+    "network_pass_all",
+    "network_pass_3d",
     "against_monai",
+    "against_monai_3d",
     "whole_command",
     "startup",
     "memory",
