@@ -48,7 +48,7 @@ QUICK = ("fmen",)
 TUNED = "slices, tuned"
 VARIANTS = ("finevox", "slices", TUNED, "windows")
 VOLUMES = {2: ("head", "stripped", "stripped, tight"), 3: ("block",)}
-BLOCK = (40, 40, 40)
+BLOCK, QUICK_BLOCK = (64, 64, 64), (24, 24, 24)
 SHAPE, QUICK_SHAPE = (128, 128, 32), (128, 128, 8)
 CONFORMED_SLICES, QUICK_CONFORMED_SLICES = 24, 6
 STRIPPED_SLICES, QUICK_STRIPPED_SLICES = 40, 10
@@ -64,7 +64,7 @@ def volume_of(kind: str, *, quick: bool) -> Array:
     from scans import conformed_head, head, stripped_head
 
     if kind == "block":
-        return head(BLOCK)
+        return head(QUICK_BLOCK if quick else BLOCK)
     if kind == "head":
         return head(QUICK_SHAPE if quick else SHAPE)
     if kind == "stripped":
@@ -89,9 +89,13 @@ def enlarger(variant: str, network: Any, device: str) -> Callable[[Any], Any]:
     dims = network.settings["spatial_dims"]
     windows = SlidingWindowInferer(WINDOW[dims], BATCH, OVERLAP, sw_device=device)
     if dims == 3:
-        at_once = SlidingWindowInferer(BLOCK, 1, sw_device=device)
-        chosen = windows if variant == "windows" else at_once
-        return lambda volume: chosen(volume.as_tensor(), network)
+
+        def in_3d(volume: MetaTensor) -> torch.Tensor:
+            at_once = SlidingWindowInferer(volume.shape[2:], 1, sw_device=device)
+            chosen = windows if variant == "windows" else at_once
+            return chosen(volume.as_tensor(), network)
+
+        return in_3d
 
     def prepared(volume: MetaTensor) -> torch.Tensor:
         if interpolation(network) is None:
