@@ -41,10 +41,10 @@ def test_what_is_kept_is_listed_and_removed(folder: Path, capfd: Capture) -> Non
     assert listed.code == 0
     assert "b" * 64 + ".onnx" in listed.out
     assert "37 bytes" in listed.out
-    assert f"{folder}: 2 compiled models, 1.5 MB of 3.0 MB" in listed.out
+    assert f"{folder}: 2 files of compiled models, 1.5 MB of 3.0 MB" in listed.out
 
     cleared = command(capfd, "cache", "--clear")
-    assert cleared.out.splitlines() == [f"{folder}: 0 compiled models, 0 bytes of 3.0 MB"]
+    assert cleared.out.splitlines() == [f"{folder}: 0 files of compiled models, 0 bytes of 3.0 MB"]
     assert list(folder.iterdir()) == []
 
 
