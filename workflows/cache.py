@@ -49,7 +49,8 @@ def run_cache(*, clear: bool, as_json: bool) -> int:
     if rows:
         show(_table(rows), wide=True)
     sys.stdout.write(
-        f"{folder}: {len(rows)} files of compiled models, {decimal(total)} of {decimal(cache.bound)}\n"
+        f"{folder}: {len(rows)} files of compiled models, {decimal(total)} of "
+        f"{decimal(cache.bound)}\n"
     )
     return DONE
 
