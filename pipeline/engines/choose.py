@@ -8,14 +8,11 @@ import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from finevox.errors import InputError
 from finevox.networks import Network
-from finevox.pipeline.engines.cache import ModelCache
-from finevox.pipeline.engines.key import model_key
 from finevox.pipeline.engines.protocol import Engine, EngineError, Run
 from finevox.pipeline.engines.tune import tuned
 from finevox.pipeline.engines.verify import check
@@ -36,8 +33,6 @@ WORTH_LOADING_FLOPS = 1.5e11
 # packed, and written to the cache.
 LIBRARY_BYTES = 64 * 2**20
 WEIGHTS_HELD = 10
-# Suffix of what says that an engine gave PyTorch's result.
-CHECKED = ".checked"
 # Loaded forms that are kept for each network; a cohort's scans have few shapes.
 KEPT = 4
 
@@ -155,7 +150,7 @@ def _first_that_works(
             engine = _usable(name, device)
             tuning = tuned(engine, network, shape, dtype, slices)
             of_batch = (tuning.batch, *shape[1:])
-            run = _checked(engine, network, of_batch, device, dtype, tuning.threads)
+            run = check(engine, network, of_batch, device, dtype, tuning.threads)
             return Loaded(run, name, dtype, tuning.batch)
         except EngineError as error:
             if number == len(choices):
@@ -164,38 +159,6 @@ def _first_that_works(
                 ) from error
             log.warning("%s; another way is taken, which may be slower", error)
     raise AssertionError("choices are never empty")
-
-
-def _checked(
-    engine: Engine,
-    network: Network,
-    shape: tuple[int, ...],
-    device: torch.device,
-    dtype: torch.dtype,
-    threads: int,
-) -> Run:
-    """Load a network; that it gives PyTorch's result is remembered beside the compiled models.
-
-    A check is a batch more of PyTorch, which in 3-D may be the whole volume.
-    """
-    if device.type != "cpu" or engine.name == "eager":
-        # The key does not know a GPU; PyTorch itself is compared only in lower precision.
-        return check(engine, network, shape, device, dtype, threads)
-    cache = ModelCache()
-    key = model_key(engine.name, network, shape, dtype, threads, _versions(engine))
-    if cache.get(key, CHECKED) is not None:
-        return engine.load(network, shape, dtype, threads)
-    run = check(engine, network, shape, device, dtype, threads)
-    cache.put(key, CHECKED, b"")
-    return run
-
-
-def _versions(engine: Engine) -> dict[str, str]:
-    """Of the library that an engine is called after; the key has PyTorch's."""
-    try:
-        return {engine.name: version(engine.name)}
-    except PackageNotFoundError:
-        return {}
 
 
 def _usable(name: str, device: torch.device) -> Engine:

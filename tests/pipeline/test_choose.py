@@ -8,8 +8,6 @@ import subprocess
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +25,7 @@ from finevox.pipeline.engines.choose import (
     held_bytes,
     load_engine,
 )
-from finevox.pipeline.engines.protocol import Engine, EngineError, Run
+from finevox.pipeline.engines.protocol import EngineError, Run
 from finevox.pipeline.engines.verify import check, psnr_db, relative_error
 
 CPU, FLOAT32 = torch.device("cpu"), torch.float32
@@ -182,58 +180,6 @@ def test_a_network_is_made_ready_once_for_each_shape() -> None:
     assert load_engine("openvino", AUTO, own, (1, 1, 9, 12), CPU) is not first
     assert held_bytes("openvino", own, CPU) == 0
     assert held_bytes("eager", espcn(), CPU) == 0
-
-
-@pytest.fixture
-def compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """The engines that were compared with PyTorch, in a cache of the test's own."""
-    monkeypatch.setenv("FINEVOX_CACHE", str(tmp_path))
-    names: list[str] = []
-
-    def counted(engine: Engine, *arguments: Any) -> Run:
-        names.append(engine.name)
-        return check(engine, *arguments)
-
-    monkeypatch.setattr("finevox.pipeline.engines.choose.check", counted)
-    return names
-
-
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_what_was_compared_once_is_trusted(engine: str, compared: list[str]) -> None:
-    # Another object each time, as in another process.
-    first = load_engine(engine, AUTO, espcn(), SHAPE, CPU)
-    assert compared == [engine]
-    again = load_engine(engine, AUTO, espcn(), SHAPE, CPU)
-    assert compared == [engine]
-    batch = torch.rand(SHAPE)
-    torch.testing.assert_close(again.run(batch), first.run(batch), atol=0, rtol=0)
-
-
-def test_what_differs_is_compared_again(
-    compared: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    load_engine("openvino", AUTO, espcn(), SHAPE, CPU)
-    load_engine("openvino", AUTO, espcn(), (1, *SHAPE[1:]), CPU)
-    other = espcn()
-    with torch.no_grad():
-        next(other.parameters()).mul_(1.5)
-    load_engine("openvino", AUTO, other, SHAPE, CPU)
-    monkeypatch.setattr("finevox.pipeline.engines.choose.version", lambda _: "another")
-    load_engine("openvino", AUTO, espcn(), SHAPE, CPU)
-    assert compared == 4 * ["openvino"]
-    # And each time where nothing is kept.
-    monkeypatch.setenv("FINEVOX_CACHE", str(tmp_path / "other"))
-    monkeypatch.setenv("FINEVOX_CACHE_SIZE", "0")
-    load_engine("openvino", AUTO, espcn(), SHAPE, CPU)
-    load_engine("openvino", AUTO, espcn(), SHAPE, CPU)
-    assert len(compared) == 6
-
-
-def test_what_was_wrong_is_not_trusted(compared: list[str]) -> None:
-    for _ in range(2):
-        with pytest.raises(InputError, match="engine openvino"):
-            load_engine("openvino", AUTO, meaning(), SHAPE, CPU)
-    assert compared == ["openvino", "openvino"]
 
 
 SPIES = """
